@@ -1,0 +1,288 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-cleanhttp"
+	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// DefaultBaseURL is ABEJA's public endpoint, the default of ABEJA's SDK.
+	DefaultBaseURL = "https://api.abeja.io"
+	// DefaultTimeout bounds one call, its retries included; the SDK's bound for one attempt.
+	DefaultTimeout = 30 * time.Second
+
+	// maxAnswer bounds what one answer may take in memory. The largest that is legitimate is
+	// one secret with 100 versions of 64 KiB in base64: under 9 MB.
+	maxAnswer = 16 << 20
+	// maxConns is how many connections are kept for reuse: the most that a busy Vault has
+	// under way at once, without a TLS handshake for each request.
+	maxConns = 128
+)
+
+// Config says which organization to reach, where, and as whom.
+type Config struct {
+	// BaseURL is where ABEJA answers, with scheme and host; DefaultBaseURL when empty.
+	BaseURL string
+	// OrganizationID is the organization whose secrets are meant. Required.
+	OrganizationID string
+	// Auth is the credential: Basic or Bearer. Required.
+	Auth Auth
+	// CACert holds PEM certificates to trust in place of the system's, when not empty.
+	CACert string
+	// Timeout bounds one call, its retries included; DefaultTimeout when zero.
+	Timeout time.Duration
+	// MaxRetries is how often a call is tried again; 0 never.
+	MaxRetries int
+	// RequestsPerSecond bounds the requests sent, retries included; 0 sets no bound.
+	RequestsPerSecond float64
+	// UserAgent is sent with each request when not empty.
+	UserAgent string
+	// Observe, when set, is told of each attempt once it has ended. It must be quick and safe
+	// for concurrent use.
+	Observe func(Attempt)
+	// Transport replaces the pooled connections and so BaseURL's dialing and CACert. For tests.
+	Transport http.RoundTripper
+}
+
+// Attempt is one HTTP request that was sent, or could not be.
+type Attempt struct {
+	Op       Op
+	Status   int // 0: no answer came
+	Duration time.Duration
+}
+
+// Auth is a credential for ABEJA. It prints as a placeholder, so that no log can hold it.
+type Auth struct{ header string }
+
+// Basic is a user's personal access token. ABEJA wants user ids with the prefix "user-" and its
+// SDK adds one that is missing; so does Basic.
+func Basic(userID, personalAccessToken string) Auth {
+	if !strings.HasPrefix(userID, "user-") {
+		userID = "user-" + userID
+	}
+	return Auth{"Basic " + base64.StdEncoding.EncodeToString([]byte(userID+":"+personalAccessToken))}
+}
+
+// Bearer is an ABEJA auth token.
+func Bearer(authToken string) Auth { return Auth{"Bearer " + authToken} }
+
+// String hides the credential.
+func (Auth) String() string { return "[credential]" }
+
+// GoString hides the credential.
+func (Auth) GoString() string { return "[credential]" }
+
+// Client makes the calls of one organization. It is safe for concurrent use.
+type Client struct {
+	organizationID string
+	base           string
+	auth           Auth
+	userAgent      string
+	timeout        time.Duration
+	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
+	post           *retryablehttp.Client
+}
+
+// New checks cfg and makes a client. It sends nothing.
+func New(cfg Config) (*Client, error) {
+	base, err := baseURL(cfg.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if !ValidID(cfg.OrganizationID) {
+		return nil, errors.New("the organization id must have 1 to 64 letters, digits, '_' or '-'")
+	}
+	if cfg.Auth.header == "" {
+		return nil, errors.New("a credential is required: a user's personal access token or an auth token")
+	}
+	transport := cfg.Transport
+	if transport == nil {
+		if transport, err = newTransport(cfg.CACert); err != nil {
+			return nil, err
+		}
+	}
+	limit := rate.Inf
+	if cfg.RequestsPerSecond > 0 {
+		limit = rate.Limit(cfg.RequestsPerSecond)
+	}
+	httpClient := &http.Client{
+		Transport: &attempts{
+			next:    transport,
+			limiter: rate.NewLimiter(limit, max(1, int(cfg.RequestsPerSecond))),
+			observe: cfg.Observe,
+		},
+		// ABEJA's API redirects nowhere; following one could carry a secret to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	timeout := cfg.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	return &Client{
+		organizationID: cfg.OrganizationID,
+		base:           base + "/secret-manager/organizations/" + cfg.OrganizationID,
+		auth:           cfg.Auth,
+		userAgent:      cfg.UserAgent,
+		timeout:        timeout,
+		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
+		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
+	}, nil
+}
+
+// OrganizationID is the organization whose secrets the client reaches.
+func (c *Client) OrganizationID() string { return c.organizationID }
+
+// CloseIdleConnections ends the connections that no call uses.
+func (c *Client) CloseIdleConnections() { c.repeatable.HTTPClient.CloseIdleConnections() }
+
+func baseURL(raw string) (string, error) {
+	if raw == "" {
+		raw = DefaultBaseURL
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("the base URL must be an http or https URL with a host, and without user, query or fragment")
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+func newTransport(caCert string) (*http.Transport, error) {
+	t := cleanhttp.DefaultPooledTransport()
+	t.MaxIdleConns = maxConns
+	t.MaxIdleConnsPerHost = maxConns
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if caCert != "" {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(caCert)) {
+			return nil, errors.New("the CA certificate holds no PEM certificate")
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}
+	return t, nil
+}
+
+// call is one of the API's calls.
+type call struct {
+	op     Op
+	method string
+	path   string // below the organization, each part escaped
+	query  url.Values
+	body   any
+	// submitted is the secret value in body, kept out of any error that ABEJA words.
+	submitted []byte
+	// answer is filled from the answer's JSON, then asked whether it is what was asked for.
+	answer interface{ check(c *Client) error }
+}
+
+// do makes a call. Every error it gives is an *Error, or the context's own when the caller gave up.
+func (c *Client) do(ctx context.Context, k call) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, opKey{}, k.op), c.timeout)
+	defer cancel()
+	req, err := c.request(ctx, k)
+	if err != nil {
+		return &Error{Op: k.op, Err: err}
+	}
+	var body []byte
+	req.SetResponseHandler(func(resp *http.Response) (err error) {
+		body, err = readBounded(resp.Body)
+		return err
+	})
+	retrying := c.repeatable
+	if k.method == http.MethodPost {
+		retrying = c.post
+	}
+	resp, err := retrying.Do(req)
+	if resp != nil {
+		defer resp.Body.Close()
+	}
+	if err != nil {
+		return noAnswer(ctx, k.op, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		if body == nil { // a status that was retried until the end is left unread
+			body, _ = readBounded(resp.Body)
+		}
+		return refused(k, resp, body)
+	}
+	if err := json.Unmarshal(body, k.answer); err != nil {
+		// Never err itself: its text may quote the answer, and that may hold a value.
+		return &Error{Op: k.op, Status: resp.StatusCode, Err: errNotJSON}
+	}
+	if err := k.answer.check(c); err != nil {
+		return &Error{Op: k.op, Status: resp.StatusCode, Err: err}
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, error) {
+	var body any
+	if k.body != nil {
+		encoded, err := json.Marshal(k.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(encoded)
+	}
+	target := c.base + k.path
+	if len(k.query) > 0 {
+		target += "?" + k.query.Encode()
+	}
+	req, err := retryablehttp.NewRequestWithContext(ctx, k.method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", c.auth.header)
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.userAgent != "" {
+		req.Header.Set("User-Agent", c.userAgent)
+	}
+	return req, nil
+}
+
+// readBounded gives what can be read, and never nil without an error.
+func readBounded(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxAnswer {
+		return nil, errTooLarge
+	}
+	return body, nil
+}
+
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// ValidID says whether text can be an id. That is looser than the 13 digits that ABEJA gives out,
+// and strict enough that an id is always one path segment.
+func ValidID(id string) bool { return idForm.MatchString(id) }
+
+// idPath joins fixed segments and ids to a path, or refuses an id before anything is sent.
+func idPath(op Op, format string, ids ...any) (string, error) {
+	for _, id := range ids {
+		if !ValidID(id.(string)) {
+			return "", &Error{Op: op, Status: http.StatusBadRequest, Description: "an id must have 1 to 64 letters, digits, '_' or '-'"}
+		}
+	}
+	return fmt.Sprintf(format, ids...), nil
+}

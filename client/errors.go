@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Op names one of the API's calls, in errors and metrics.
+type Op string
+
+// The ten calls.
+const (
+	OpListSecrets   Op = "list_secrets"
+	OpGetSecret     Op = "get_secret"
+	OpCreateSecret  Op = "create_secret"
+	OpUpdateSecret  Op = "update_secret"
+	OpDeleteSecret  Op = "delete_secret"
+	OpListVersions  Op = "list_versions"
+	OpGetVersion    Op = "get_version"
+	OpCreateVersion Op = "create_version"
+	OpUpdateVersion Op = "update_version"
+	OpDeleteVersion Op = "delete_version"
+)
+
+// What went wrong, for errors.Is on any error of this package.
+var (
+	// ErrInvalid: ABEJA refused what was asked (400, 422 and every other 4xx without a name here).
+	ErrInvalid = errors.New("invalid request")
+	// ErrUnauthorized: ABEJA refused the credential (401, 403). A 403 may also be ABEJA's
+	// answer for an id that it does not know or that is another organization's.
+	ErrUnauthorized = errors.New("credential refused")
+	// ErrNotFound: no such id (404).
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the state forbids it, as a name that exists (409).
+	ErrConflict = errors.New("conflict")
+	// ErrRateLimited: too many requests, for ABEJA (429) or for RequestsPerSecond.
+	ErrRateLimited = errors.New("rate limited")
+	// ErrTimeout: no whole answer within the call's time.
+	ErrTimeout = errors.New("timed out")
+	// ErrUnavailable: ABEJA failed (5xx), or could not be reached.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrBadAnswer: what came is not what ABEJA documents, or not what was asked for.
+	ErrBadAnswer = errors.New("unexpected answer")
+)
+
+var (
+	errNotJSON   = errors.New("the answer is not the documented JSON: check that the base URL is ABEJA's API and not a proxy's page")
+	errTooLarge  = fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	errCut       = errors.New("the connection was cut before a whole HTTP answer came")
+	errOverLimit = errors.New("the limit of requests per second leaves no room before the deadline")
+)
+
+// Error is a call that failed. It holds neither credentials nor secret values.
+type Error struct {
+	// Op is the call.
+	Op Op
+	// Status is ABEJA's HTTP status; 0 when no answer came.
+	Status int
+	// Code and Description are ABEJA's "error" and "error_description"; often empty.
+	// Description is dropped when it repeats part of a submitted value.
+	Code, Description string
+	// RetryAfter is how long ABEJA asked to wait; 0 when it did not.
+	RetryAfter time.Duration
+	// Err is the cause when no answer came or it could not be used.
+	Err error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "abeja: %s: ", strings.ReplaceAll(string(e.Op), "_", " "))
+	switch {
+	case e.Err != nil:
+		b.WriteString(e.Err.Error())
+	case e.Description != "":
+		fmt.Fprintf(&b, "status %d: %s", e.Status, e.Description)
+	default:
+		fmt.Fprintf(&b, "status %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return b.String()
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is sorts an error under exactly one of the package's Err values.
+func (e *Error) Is(target error) bool { return target == e.kind() }
+
+func (e *Error) kind() error {
+	switch {
+	case errors.Is(e.Err, errOverLimit):
+		return ErrRateLimited
+	case errors.Is(e.Err, context.DeadlineExceeded):
+		return ErrTimeout
+	case e.Err != nil && (e.Status != 0 || errors.Is(e.Err, errTooLarge)):
+		return ErrBadAnswer
+	case e.Status == 0, e.Status >= 500:
+		return ErrUnavailable
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
+		return ErrUnauthorized
+	case e.Status == http.StatusNotFound:
+		return ErrNotFound
+	case e.Status == http.StatusConflict:
+		return ErrConflict
+	case e.Status == http.StatusTooManyRequests:
+		return ErrRateLimited
+	case e.Status < 400:
+		return ErrBadAnswer
+	}
+	return ErrInvalid
+}
+
+// OutcomeUnknown says that ABEJA may have done what was asked, though the call failed: look
+// before asking again.
+func (e *Error) OutcomeUnknown() bool {
+	if errors.Is(e.Err, errOverLimit) {
+		return false
+	}
+	var dial *net.OpError
+	var cert *tls.CertificateVerificationError
+	if errors.As(e.Err, &cert) || errors.As(e.Err, &dial) && dial.Op == "dial" {
+		return false
+	}
+	return e.Err != nil || e.Status >= 500 || e.Status < 400
+}
+
+// noAnswer makes the error of a call that no usable answer came for.
+func noAnswer(ctx context.Context, op Op, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Canceled
+	}
+	if ctx.Err() != nil {
+		return &Error{Op: op, Err: fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)}
+	}
+	return &Error{Op: op, Err: cause(err)}
+}
+
+// cause keeps the errors whose text is about the connection. The text of any other may quote
+// what the server sent, and what it sends may hold a value.
+func cause(err error) error {
+	var dns *net.DNSError
+	var network *net.OpError
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, errTooLarge):
+		return errTooLarge
+	case errors.Is(err, errOverLimit):
+		return errOverLimit
+	case errors.As(err, &cert):
+		return cert
+	case errors.As(err, &network):
+		return network
+	case errors.As(err, &dns):
+		return dns
+	}
+	return errCut
+}
+
+// refused makes the error of an answer that is no success.
+func refused(k call, resp *http.Response, body []byte) error {
+	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp)}
+	if resp.StatusCode < 400 {
+		e.Err = errors.New("ABEJA's API redirects nowhere, but this server did: check the base URL")
+		return e
+	}
+	var said struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if json.Unmarshal(body, &said) == nil {
+		e.Code = clean(said.Error, k.submitted)
+		e.Description = clean(said.Description, k.submitted)
+	}
+	return e
+}
+
+const (
+	maxDescription = 300
+	maxExamined    = 4096
+	traceLength    = 8
+)
+
+// clean makes ABEJA's words fit to be repeated: short, printable, and empty when they hold
+// traceLength bytes in a row of the submitted value or of its wire form, or all of a shorter value.
+func clean(text string, submitted []byte) string {
+	text = text[:min(len(text), maxExamined)]
+	for _, form := range []string{string(submitted), base64.StdEncoding.EncodeToString(submitted)} {
+		if holdsTrace(text, form) {
+			return ""
+		}
+	}
+	if len(text) > maxDescription {
+		text = text[:maxDescription] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+}
+
+func holdsTrace(text, value string) bool {
+	n := min(traceLength, len(value))
+	if n == 0 {
+		return false
+	}
+	for i := 0; i+n <= len(text); i++ {
+		if strings.Contains(value, text[i:i+n]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// MaxPage is the largest page that ABEJA gives, for secrets and for versions.
+const MaxPage = 100
+
+// Secret is a named secret of the organization, with the versions that ABEJA sent along.
+type Secret struct {
+	ID             string `json:"id"`
+	OrganizationID string `json:"organization_id"`
+	UserID         string `json:"user_id"`
+	Name           string `json:"name"`
+	// Description is empty when there is none.
+	Description string `json:"description"`
+	// Provider is where ABEJA keeps the value, "aws-secret-manager" today.
+	Provider string `json:"provider"`
+	Rotation bool   `json:"rotation"`
+	// ExpiredAt is when the secret expires or expired; zero when never.
+	ExpiredAt Time `json:"expired_at"`
+	// IntegrationServiceType and IntegrationServiceIDs are empty when the secret is not integrated.
+	IntegrationServiceType string   `json:"integration_service_type"`
+	IntegrationServiceIDs  []string `json:"integration_service_ids"`
+	CreatedAt              Time     `json:"created_at"`
+	UpdatedAt              Time     `json:"updated_at"`
+	// Versions is in no order that may be relied on; in a list it may be missing.
+	Versions []Version `json:"versions"`
+}
+
+func (s *Secret) check(c *Client) error {
+	switch {
+	case !ValidID(s.ID) || s.Name == "":
+		return errors.New("the answer holds no secret with id and name")
+	case s.OrganizationID != c.organizationID:
+		return errors.New("the answer holds a secret of another organization")
+	}
+	for i := range s.Versions {
+		if err := s.Versions[i].check(c); err != nil {
+			return err
+		}
+		if id := s.Versions[i].SecretID; id != "" && id != s.ID {
+			return errors.New("the answer holds a version of another secret")
+		}
+	}
+	return nil
+}
+
+// ReadOptions go with every call that reads.
+type ReadOptions struct {
+	// Values asks for the values of the versions in the answer.
+	Values bool
+}
+
+func (o ReadOptions) query() url.Values {
+	q := url.Values{}
+	if o.Values {
+		q.Set("return_secret_value", "True") // capitalized, as ABEJA's SDK sends it
+	}
+	return q
+}
+
+// ListOptions choose a page.
+type ListOptions struct {
+	// Offset is how many items come before the page, 0 or more.
+	Offset int
+	// Limit is how many items the page may have, 1 to MaxPage; 0 means MaxPage.
+	Limit int
+	ReadOptions
+}
+
+func (o ListOptions) query(op Op) (url.Values, error) {
+	limit := o.Limit
+	if limit == 0 {
+		limit = MaxPage
+	}
+	if o.Offset < 0 || limit < 1 || limit > MaxPage {
+		return nil, &Error{Op: op, Status: http.StatusBadRequest, Description: "a page has an offset of 0 or more and a limit of 1 to 100"}
+	}
+	q := o.ReadOptions.query()
+	q.Set("offset", strconv.Itoa(o.Offset))
+	q.Set("limit", strconv.Itoa(limit))
+	return q, nil
+}
+
+// SecretPage is one page of the organization's secrets. Their order is unknown, but stable.
+type SecretPage struct {
+	OrganizationID string   `json:"organization_id"`
+	Secrets        []Secret `json:"secrets"`
+	Offset         int      `json:"offset"`
+	Limit          int      `json:"limit"`
+	// HasNext says that more items came after the page when it was made.
+	HasNext bool `json:"has_next"`
+}
+
+func (p *SecretPage) check(c *Client) error {
+	if p.OrganizationID != c.organizationID || p.Secrets == nil {
+		return errors.New("the answer is no list of the organization's secrets")
+	}
+	for i := range p.Secrets {
+		if err := p.Secrets[i].check(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListSecrets gives one page of the organization's secrets.
+func (c *Client) ListSecrets(ctx context.Context, opts ListOptions) (*SecretPage, error) {
+	q, err := opts.query(OpListSecrets)
+	if err != nil {
+		return nil, err
+	}
+	var page SecretPage
+	if err := c.do(ctx, call{op: OpListSecrets, method: http.MethodGet, path: "/secrets", query: q, answer: &page}); err != nil {
+		return nil, err
+	}
+	return &page, nil
+}
+
+// GetSecret gives one secret with its versions.
+func (c *Client) GetSecret(ctx context.Context, id string, opts ReadOptions) (*Secret, error) {
+	return c.secret(ctx, call{op: OpGetSecret, method: http.MethodGet, query: opts.query()}, id)
+}
+
+// NewSecret is what a secret is created with.
+type NewSecret struct {
+	// Name has ASCII letters, digits, '_' and '-', does not end in a hyphen and six more
+	// characters, and is unique in the organization.
+	Name string `json:"name"`
+	// Value is not empty; it goes over the wire in base64.
+	Value       []byte `json:"value"`
+	Description string `json:"description,omitempty"`
+	// ExpiredAt is left out when nil.
+	ExpiredAt              *time.Time `json:"expired_at,omitempty"`
+	IntegrationServiceType string     `json:"integration_service_type,omitempty"`
+	IntegrationServiceIDs  []string   `json:"integration_service_ids,omitempty"`
+}
+
+// CreateSecret makes a secret with its first version. It is sent once: after an error with
+// OutcomeUnknown the secret may exist.
+func (c *Client) CreateSecret(ctx context.Context, s NewSecret) (*Secret, error) {
+	var made Secret
+	err := c.do(ctx, call{op: OpCreateSecret, method: http.MethodPost, path: "/secrets", body: s, submitted: s.Value, answer: &made})
+	if err != nil {
+		return nil, err
+	}
+	if made.Name != s.Name {
+		return nil, &Error{Op: OpCreateSecret, Status: http.StatusOK, Err: errors.New("the answer is about another secret")}
+	}
+	return &made, nil
+}
+
+// SecretUpdate says what to change; nil leaves a field as it is.
+type SecretUpdate struct {
+	// Description is cleared by a pointer to "".
+	Description *string
+	// ExpiredAt is cleared by a pointer to the zero time.
+	ExpiredAt              *time.Time
+	IntegrationServiceType *string
+	IntegrationServiceIDs  *[]string
+}
+
+// body is the PATCH's, with the fields to clear as cleared.
+func (u SecretUpdate) body(cleared any) map[string]any {
+	b := map[string]any{}
+	if u.Description != nil {
+		b["description"] = *u.Description
+		if *u.Description == "" {
+			b["description"] = cleared
+		}
+	}
+	if u.ExpiredAt != nil {
+		b["expired_at"] = u.ExpiredAt.Format(time.RFC3339Nano)
+		if u.ExpiredAt.IsZero() {
+			b["expired_at"] = cleared
+		}
+	}
+	if u.IntegrationServiceType != nil {
+		b["integration_service_type"] = *u.IntegrationServiceType
+	}
+	if u.IntegrationServiceIDs != nil {
+		b["integration_service_ids"] = append([]string{}, *u.IntegrationServiceIDs...)
+	}
+	return b
+}
+
+// unclear says that the answer still holds what was to be cleared.
+func (u SecretUpdate) unclear(s *Secret) bool {
+	return u.Description != nil && *u.Description == "" && s.Description != "" ||
+		u.ExpiredAt != nil && u.ExpiredAt.IsZero() && !s.ExpiredAt.IsZero()
+}
+
+func (u SecretUpdate) clears() bool {
+	return u.Description != nil && *u.Description == "" || u.ExpiredAt != nil && u.ExpiredAt.IsZero()
+}
+
+// UpdateSecret changes what goes with a secret; its value has versions for that. ABEJA does not
+// say whether null or "" clears a field: null is tried first, then "".
+func (c *Client) UpdateSecret(ctx context.Context, id string, u SecretUpdate) (*Secret, error) {
+	patch := call{op: OpUpdateSecret, method: http.MethodPatch, body: u.body(nil)}
+	s, err := c.secret(ctx, patch, id)
+	if u.clears() && (errors.Is(err, ErrInvalid) || err == nil && u.unclear(s)) {
+		patch.body = u.body("")
+		s, err = c.secret(ctx, patch, id)
+	}
+	if err == nil && u.unclear(s) {
+		return nil, &Error{Op: OpUpdateSecret, Status: http.StatusOK, Err: errors.New("ABEJA cleared neither for null nor for an empty string")}
+	}
+	return s, err
+}
+
+// DeleteSecret deletes a secret with all its versions.
+func (c *Client) DeleteSecret(ctx context.Context, id string) error {
+	path, err := idPath(OpDeleteSecret, "/secrets/%s", id)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, call{op: OpDeleteSecret, method: http.MethodDelete, path: path, answer: &message{}})
+}
+
+// secret makes a call about one secret and holds the answer against its id.
+func (c *Client) secret(ctx context.Context, k call, id string) (*Secret, error) {
+	path, err := idPath(k.op, "/secrets/%s", id)
+	if err != nil {
+		return nil, err
+	}
+	var s Secret
+	k.path, k.answer = path, &s
+	if err := c.do(ctx, k); err != nil {
+		return nil, err
+	}
+	if s.ID != id {
+		return nil, &Error{Op: k.op, Status: http.StatusOK, Err: errors.New("the answer is about another secret")}
+	}
+	return &s, nil
+}
+
+// message is the answer to a DELETE. That it came with a status of success is enough.
+type message struct{}
+
+func (*message) check(*Client) error { return nil }

@@ -1,0 +1,150 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Status is whether a version is in use.
+type Status string
+
+// The two states of a version. An inactive one still has a value to read.
+const (
+	Active   Status = "active"
+	Inactive Status = "inactive"
+)
+
+// Version is one value that a secret has or had.
+type Version struct {
+	ID             string `json:"id"`
+	OrganizationID string `json:"organization_id"`
+	SecretID       string `json:"secret_id"`
+	// Number counts from 1.
+	Number    int    `json:"version"`
+	Status    Status `json:"status"`
+	Provider  string `json:"provider"`
+	CreatedAt Time   `json:"created_at"`
+	// UpdatedAt moves by itself: it does not say that the value changed.
+	UpdatedAt Time `json:"updated_at"`
+	// Value is nil unless ReadOptions.Values asked for it.
+	Value []byte `json:"value"`
+}
+
+func (v *Version) check(c *Client) error {
+	switch {
+	case !ValidID(v.ID) || v.Number < 1:
+		return errors.New("the answer holds a version without id or number")
+	case v.OrganizationID != "" && v.OrganizationID != c.organizationID:
+		return errors.New("the answer holds a version of another organization")
+	}
+	return nil
+}
+
+// VersionPage is one page of a secret's versions.
+type VersionPage struct {
+	Pagination struct {
+		Count   int  `json:"count"`
+		HasNext bool `json:"has_next"`
+		Limit   int  `json:"limit"`
+		Offset  int  `json:"offset"`
+	} `json:"pagination"`
+	Versions []Version `json:"versions"`
+}
+
+func (p *VersionPage) check(c *Client) error {
+	if p.Versions == nil {
+		return errors.New("the answer is no list of versions")
+	}
+	for i := range p.Versions {
+		if err := p.Versions[i].check(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListVersions gives one page of a secret's versions.
+func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOptions) (*VersionPage, error) {
+	path, err := idPath(OpListVersions, "/secrets/%s/versions", secretID)
+	if err != nil {
+		return nil, err
+	}
+	q, err := opts.query(OpListVersions)
+	if err != nil {
+		return nil, err
+	}
+	var page VersionPage
+	if err := c.do(ctx, call{op: OpListVersions, method: http.MethodGet, path: path, query: q, answer: &page}); err != nil {
+		return nil, err
+	}
+	for i := range page.Versions {
+		if err := belongs(OpListVersions, &page.Versions[i], secretID); err != nil {
+			return nil, err
+		}
+	}
+	return &page, nil
+}
+
+// GetVersion gives one version.
+func (c *Client) GetVersion(ctx context.Context, secretID, versionID string, opts ReadOptions) (*Version, error) {
+	return c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query()}, secretID, versionID)
+}
+
+// CreateVersion gives a secret a new value, which must not be empty. It is sent once: after an
+// error with OutcomeUnknown the version may exist.
+func (c *Client) CreateVersion(ctx context.Context, secretID string, value []byte) (*Version, error) {
+	path, err := idPath(OpCreateVersion, "/secrets/%s/versions", secretID)
+	if err != nil {
+		return nil, err
+	}
+	body := struct {
+		Value []byte `json:"value"`
+	}{value}
+	var v Version
+	if err := c.do(ctx, call{op: OpCreateVersion, method: http.MethodPost, path: path, body: body, submitted: value, answer: &v}); err != nil {
+		return nil, err
+	}
+	return &v, belongs(OpCreateVersion, &v, secretID)
+}
+
+// UpdateVersion sets a version's status.
+func (c *Client) UpdateVersion(ctx context.Context, secretID, versionID string, status Status) (*Version, error) {
+	body := struct {
+		Status Status `json:"status"`
+	}{status}
+	return c.version(ctx, call{op: OpUpdateVersion, method: http.MethodPatch, body: body}, secretID, versionID)
+}
+
+// DeleteVersion deletes a version for good.
+func (c *Client) DeleteVersion(ctx context.Context, secretID, versionID string) error {
+	path, err := idPath(OpDeleteVersion, "/secrets/%s/versions/%s", secretID, versionID)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, call{op: OpDeleteVersion, method: http.MethodDelete, path: path, answer: &message{}})
+}
+
+// version makes a call about one version and holds the answer against its ids.
+func (c *Client) version(ctx context.Context, k call, secretID, versionID string) (*Version, error) {
+	path, err := idPath(k.op, "/secrets/%s/versions/%s", secretID, versionID)
+	if err != nil {
+		return nil, err
+	}
+	var v Version
+	k.path, k.answer = path, &v
+	if err := c.do(ctx, k); err != nil {
+		return nil, err
+	}
+	if v.ID != versionID {
+		return nil, &Error{Op: k.op, Status: http.StatusOK, Err: errors.New("the answer is about another version")}
+	}
+	return &v, belongs(k.op, &v, secretID)
+}
+
+func belongs(op Op, v *Version, secretID string) error {
+	if v.SecretID != "" && v.SecretID != secretID {
+		return &Error{Op: op, Status: http.StatusOK, Err: errors.New("the answer holds a version of another secret")}
+	}
+	return nil
+}
