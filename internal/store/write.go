@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+)
+
+// Written is what a write came to.
+type Written struct {
+	ID string
+	// Version is the current version after the write.
+	Version int
+	// Created says that the secret is new.
+	Created bool
+}
+
+// Create makes a secret and never changes one. cas, when not nil, must be 0.
+func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Written, error) {
+	name := n.Name
+	release, err := s.locks.acquire(ctx, name)
+	if err != nil {
+		return Written{}, err
+	}
+	defer release()
+	if cas != nil && *cas != 0 {
+		return Written{}, &CASError{Current: 0}
+	}
+	defer s.written(name)
+	n.Name = s.prefix + name
+	made, err := once(func() (*client.Secret, error) { return s.client.CreateSecret(ctx, n) },
+		func() (*client.Secret, error) { return s.madeBefore(ctx, name, n.Value) })
+	if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrInvalid) {
+		// ABEJA's answer to a name that exists: 409 or 400, which of them is not documented.
+		if _, listErr := s.dir.refresh(ctx); listErr == nil {
+			if _, _, known := s.dir.peek(ByName(name)); known {
+				return Written{}, ErrExists
+			}
+		}
+	}
+	if err != nil {
+		return Written{}, err
+	}
+	s.dir.record(name, made.ID)
+	return Written{ID: made.ID, Version: max(1, currentNumber(made.Versions)), Created: true}, nil
+}
+
+// madeBefore looks for the secret that a create without a known outcome may have made.
+func (s *Store) madeBefore(ctx context.Context, name string, value []byte) (*client.Secret, error) {
+	if _, err := s.dir.refresh(ctx); err != nil {
+		return nil, err
+	}
+	_, id, known := s.dir.peek(ByName(name))
+	if !known {
+		return nil, nil
+	}
+	secret, err := s.get(ctx, name, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(secret.Versions) != 1 || !sameValue(Current.of(secret.Versions), value) {
+		return nil, ErrExists
+	}
+	return secret, nil
+}
+
+// Update is what to change in a secret; nil leaves a part as it is.
+type Update struct {
+	// Value becomes a new version, unless it is that of the current version already.
+	Value []byte
+	// CAS, when not nil, is what the current version must be.
+	CAS *int
+	client.SecretUpdate
+}
+
+// Update changes a secret and never makes one.
+func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
+	var w Written
+	err := s.write(ctx, r, func(name, id string) error {
+		secret, err := s.get(ctx, name, id)
+		if err != nil {
+			return err
+		}
+		w = Written{ID: id, Version: currentNumber(secret.Versions)}
+		if u.CAS != nil && *u.CAS != w.Version {
+			return &CASError{Current: w.Version}
+		}
+		if u.Value != nil && !sameValue(Current.of(secret.Versions), u.Value) {
+			v, err := s.addVersion(ctx, secret, u.Value)
+			if err != nil {
+				return err
+			}
+			w.Version = v.Number
+		}
+		if u.SecretUpdate != (client.SecretUpdate{}) {
+			_, err = s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+		}
+		return err
+	})
+	return w, err
+}
+
+func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []byte) (*client.Version, error) {
+	newest := Newest.of(before.Versions)
+	return once(func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) },
+		func() (*client.Version, error) {
+			after, err := s.get(ctx, before.Name, before.ID)
+			if err != nil {
+				return nil, err
+			}
+			if v := Newest.of(after.Versions); sameValue(v, value) && (newest == nil || v.Number > newest.Number) {
+				return v, nil
+			}
+			return nil, nil
+		})
+}
+
+// once sends what must not take effect twice. When the outcome is not known it looks whether it
+// took effect, and sends it a second time only if it did not. After a time-out it does not send
+// again, since ABEJA may still be at work: the caller is told, and may repeat the whole write.
+func once[T any](send, look func() (*T, error)) (*T, error) {
+	result, err := send()
+	if !outcomeUnknown(err) {
+		return result, err
+	}
+	if found, lookErr := look(); found != nil || errors.Is(lookErr, ErrExists) {
+		return found, lookErr
+	} else if lookErr != nil || errors.Is(err, client.ErrTimeout) {
+		return nil, &UnknownOutcomeError{err}
+	}
+	if result, err = send(); outcomeUnknown(err) {
+		if found, lookErr := look(); found != nil || errors.Is(lookErr, ErrExists) {
+			return found, lookErr
+		}
+		return nil, &UnknownOutcomeError{err}
+	}
+	return result, err
+}
+
+func outcomeUnknown(err error) bool {
+	var e *client.Error
+	return errors.As(err, &e) && e.OutcomeUnknown()
+}
+
+// UnknownOutcomeError is a write of which it could not be found out whether ABEJA did it.
+type UnknownOutcomeError struct{ Err error }
+
+// Error implements error.
+func (e *UnknownOutcomeError) Error() string {
+	return e.Err.Error() + "; whether ABEJA stored it is not known"
+}
+
+// Unwrap gives the cause.
+func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
+
+// Delete deletes a secret with all its versions. One that is not there is no error.
+func (s *Store) Delete(ctx context.Context, r Ref) error {
+	err := s.write(ctx, r, func(name, id string) error {
+		err := s.client.DeleteSecret(ctx, id)
+		if err == nil {
+			s.dir.record(name, "")
+		}
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// SetStatus makes a version active or inactive.
+func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.Status) error {
+	return s.write(ctx, r, func(name, id string) error {
+		v, err := s.version(ctx, name, id, number)
+		if err != nil || v.Status == status {
+			return err
+		}
+		_, err = s.client.UpdateVersion(ctx, id, v.ID, status)
+		return goneVersion(err)
+	})
+}
+
+// DeleteVersion deletes a version for good.
+func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
+	return s.write(ctx, r, func(name, id string) error {
+		v, err := s.version(ctx, name, id, number)
+		if err != nil {
+			return err
+		}
+		err = s.client.DeleteVersion(ctx, id, v.ID)
+		if errors.Is(err, client.ErrNotFound) {
+			return nil // it was there a moment ago: deleted by this call's first try, or by another
+		}
+		return err
+	})
+}
+
+func (s *Store) version(ctx context.Context, name, id string, number int) (*client.Version, error) {
+	versions, err := s.versions(ctx, name, id)
+	if err != nil {
+		return nil, err
+	}
+	if v := Pick(number).of(versions); v != nil {
+		return v, nil
+	}
+	return nil, ErrNoVersion
+}
+
+// goneVersion tells a version that vanished from a secret that did.
+func goneVersion(err error) error {
+	if errors.Is(err, client.ErrNotFound) {
+		return ErrNoVersion
+	}
+	return err
+}
+
+// write runs do alone among the writers of the secret's name.
+func (s *Store) write(ctx context.Context, r Ref, do func(name, id string) error) error {
+	name, _, err := s.dir.find(ctx, r)
+	if err != nil {
+		return err
+	}
+	release, err := s.locks.acquire(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	defer s.written(name)
+	return s.withID(ctx, r, do)
+}
+
+// written ends the sharing of what was read before the write.
+func (s *Store) written(name string) {
+	s.epochs.of(name).Add(1)
+	s.dir.wrote()
+}
