@@ -1,0 +1,207 @@
+// Package backend is what Vault sees of the engine: its paths, fields, checks and errors. A mount
+// shows the secrets of one organization at ABEJA Secret Manager, with one credential.
+package backend
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+const help = `
+The abeja secrets engine shows the secrets of one organization at ABEJA Secret
+Manager. Vault's policies decide who may do what with them; only the mount holds
+a credential for ABEJA.
+
+Write to "config" first, then read, write, list and delete "secrets/NAME".
+`
+
+// Factory gives the function with which Vault makes a backend of the given version, a semantic
+// version with "v" in front: Vault wants the one under which the plugin is registered.
+func Factory(version string) logical.Factory {
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		b := &backend{version: version}
+		b.Backend = &framework.Backend{
+			Help:           strings.TrimSpace(help),
+			BackendType:    logical.TypeLogical,
+			RunningVersion: version,
+			Invalidate:     b.invalidate,
+			PathsSpecial: &logical.Paths{
+				SealWrapStorage: []string{configKey},
+			},
+			Paths: []*framework.Path{
+				b.pathConfig(),
+				b.pathSecretsList(),
+				b.pathVersionsList(),
+				b.pathVersion(),
+				b.pathSecret(),
+				b.pathIDsList(),
+				b.pathID(),
+				b.pathNoName(),
+			},
+		}
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, err
+		}
+		return b, nil
+	}
+}
+
+type backend struct {
+	*framework.Backend
+	version string
+
+	// configMu is held while the stored config and mounted are brought in line, never over a
+	// call to ABEJA.
+	configMu sync.Mutex
+	mounted  atomic.Pointer[mount] // nil: to be made from the stored config
+}
+
+// mount is a config with the store that it makes.
+type mount struct {
+	config config
+	store  *store.Store
+}
+
+// mount gives the store in use. Once made, it costs no read of Vault's storage.
+func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, error) {
+	if m := b.mounted.Load(); m != nil {
+		return m, nil
+	}
+	b.configMu.Lock()
+	defer b.configMu.Unlock()
+	if m := b.mounted.Load(); m != nil {
+		return m, nil
+	}
+	c, err := readConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, logical.CodedError(http.StatusBadRequest, fmt.Sprintf(
+			"not configured: run 'vault write %sconfig organization_id=ID user_id=ID personal_access_token=-'", req.MountPoint))
+	}
+	m, err := b.newMount(*c)
+	if err != nil {
+		return nil, err
+	}
+	b.mounted.Store(m)
+	return m, nil
+}
+
+func (b *backend) newMount(c config) (*mount, error) {
+	cl, err := client.New(client.Config{
+		BaseURL:           c.APIURL,
+		OrganizationID:    c.OrganizationID,
+		Auth:              c.auth(),
+		CACert:            c.CACert,
+		Timeout:           c.RequestTimeout,
+		MaxRetries:        c.MaxRetries,
+		RequestsPerSecond: c.MaxRequestsPerSecond,
+		UserAgent:         "vault-plugin-secrets-abeja/" + b.version,
+		Observe: func(a client.Attempt) {
+			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)
+		},
+	})
+	if err != nil {
+		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
+	}
+	return &mount{config: c, store: store.New(cl, c.NamePrefix)}, nil
+}
+
+// forget makes the next request begin from the stored config; configMu is held.
+func (b *backend) forget() {
+	if m := b.mounted.Swap(nil); m != nil {
+		m.store.Close()
+	}
+}
+
+// invalidate is called on standbys and secondaries of Vault Enterprise when storage has changed.
+func (b *backend) invalidate(_ context.Context, key string) {
+	if key == configKey {
+		b.configMu.Lock()
+		defer b.configMu.Unlock()
+		b.forget()
+	}
+}
+
+// HandleRequest implements logical.Backend.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer b.recover(req, &err)
+	if err := b.checkTypes(req); err != nil {
+		return nil, err
+	}
+	resp, err = b.Backend.HandleRequest(ctx, req)
+	if err != nil {
+		return resp, coded(err)
+	}
+	return resp, nil
+}
+
+// HandleExistenceCheck implements logical.Backend.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	defer b.recover(req, &err)
+	if b.checkTypes(req) != nil {
+		return false, false, nil // the handler says what is wrong, to those who may ask
+	}
+	return b.Backend.HandleExistenceCheck(ctx, req)
+}
+
+// recover answers a panic with 500: not recovered, it would end the process of every mount. It
+// logs where it happened, without any value.
+func (b *backend) recover(req *logical.Request, err *error) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	var where []string
+	for {
+		f, more := frames.Next()
+		where = append(where, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			break
+		}
+	}
+	b.Logger().Error("panic: please report this bug", "operation", req.Operation, "type", fmt.Sprintf("%T", r), "stack", where)
+	*err = logical.CodedError(http.StatusInternalServerError, "internal error of the plugin: its stack is in Vault's log, please report it")
+}
+
+// checkTypes refuses fields of the wrong type. The framework would too, but it words the refusal
+// with the value that it was given.
+func (b *backend) checkTypes(req *logical.Request) error {
+	path := b.Route(req.Path)
+	if path == nil || req.Operation == logical.HelpOperation {
+		return nil
+	}
+	d := framework.FieldData{Raw: req.Data, Schema: path.Fields}
+	for field, schema := range path.Fields {
+		if raw, given := req.Data[field]; !given || raw == nil {
+			continue
+		}
+		if _, _, err := d.GetOkErr(field); err != nil {
+			return badRequest("%s must be %s", field, typeNames[schema.Type])
+		}
+	}
+	return nil
+}
+
+var typeNames = map[framework.FieldType]string{
+	framework.TypeString:           "text",
+	framework.TypeInt:              "a whole number",
+	framework.TypeFloat:            "a number",
+	framework.TypeBool:             "true or false",
+	framework.TypeDurationSecond:   "a duration such as 30s, or a number of seconds",
+	framework.TypeCommaStringSlice: "a list of texts, or one text with commas",
+}

@@ -1,0 +1,66 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+func badRequest(format string, args ...any) error {
+	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
+}
+
+// coded gives every error its status and a sentence on what to do. The result is returned bare:
+// over the plugin's gRPC boundary a wrapped one would arrive as 500.
+func coded(err error) error {
+	if _, ok := err.(logical.HTTPCodedError); ok {
+		return err
+	}
+	status, advice := http.StatusBadGateway, "try again; if it lasts, see whether Vault's host reaches api_url"
+	var cas *store.CASError
+	var withheld *store.WithheldError
+	switch {
+	case errors.Is(err, logical.ErrUnsupportedPath), errors.Is(err, logical.ErrUnsupportedOperation), errors.Is(err, logical.ErrReadOnly):
+		return err // Vault knows what to do with these
+	case errors.As(err, &cas):
+		// The wording of KV v2, on which clients rely.
+		return badRequest("check-and-set parameter did not match the current version (it is %d: read the secret and decide again)", cas.Current)
+	case errors.As(err, &withheld):
+		status, advice = http.StatusNotFound, "ABEJA gives it out no more: write a later expired_at"
+	case errors.Is(err, store.ErrNotFound):
+		status, advice = http.StatusNotFound, "list the secrets to see which there are"
+	case errors.Is(err, store.ErrNoVersion):
+		status, advice = http.StatusNotFound, "list its versions to see which there are"
+	case errors.Is(err, store.ErrNoActive):
+		status, advice = http.StatusNotFound, "make one active with 'secrets/NAME/versions/N status=active', write a new value, or read one with version=N"
+	case errors.Is(err, store.ErrExists):
+		status, advice = http.StatusConflict, "write again to update it"
+	case errors.Is(err, client.ErrUnauthorized):
+		err = errors.New("ABEJA refused the mount's credential, not your token")
+		advice = "write a valid personal_access_token with its user_id, or an auth_token, to config, and see that it may use organization_id"
+	case errors.Is(err, client.ErrInvalid):
+		status, advice = http.StatusBadRequest, "correct the request"
+	case errors.Is(err, client.ErrNotFound):
+		status, advice = http.StatusNotFound, "list to see what there is"
+	case errors.Is(err, client.ErrConflict):
+		status, advice = http.StatusConflict, "read its state and decide again"
+	case errors.Is(err, client.ErrRateLimited):
+		status, advice = http.StatusTooManyRequests, "wait a little, then try again"
+	case errors.Is(err, client.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status, advice = http.StatusGatewayTimeout, "try again, or raise request_timeout in config"
+	case errors.Is(err, client.ErrBadAnswer), errors.Is(err, client.ErrUnavailable):
+	default:
+		return err
+	}
+	var unknown *store.UnknownOutcomeError
+	if errors.As(err, &unknown) {
+		advice = "write the same again: what is stored already is not stored twice"
+	}
+	return logical.CodedError(status, err.Error()+": "+advice)
+}

@@ -1,0 +1,399 @@
+package backend
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+)
+
+const configKey = "config"
+
+const (
+	expiredWarn = "warn"
+	expiredDeny = "deny"
+)
+
+const (
+	configSynopsis    = "The connection to ABEJA Secret Manager."
+	configDescription = `
+Says which organization the mount shows, and as which ABEJA user. Give user_id and
+personal_access_token, or auth_token. Fields that are not given keep their value.
+
+    vault write abeja/config organization_id=ID user_id=ID personal_access_token=-
+
+The write asks ABEJA whether it accepts the credential, and stores nothing if not;
+verify_connection=false stores unasked. The credential is never returned. Changing
+api_url, ca_cert or user_id needs the credential again, so that who may write here
+cannot have the stored one sent elsewhere.`
+)
+
+func (b *backend) pathConfig() *framework.Path {
+	described := map[int][]framework.Response{http.StatusOK: {{Description: "The connection, without its credential.", Fields: configAnswer}}}
+	done := map[int][]framework.Response{http.StatusNoContent: {{Description: "Stored."}}}
+	return &framework.Path{
+		Pattern:         "config",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+		HelpSynopsis:    configSynopsis,
+		HelpDescription: strings.TrimSpace(configDescription),
+		Fields:          configFields,
+		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
+			c, err := readConfig(ctx, req.Storage)
+			return c != nil, err
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.readConfigPath, Summary: "Read the connection.", Responses: described,
+				DisplayAttrs: &framework.DisplayAttributes{OperationVerb: "read", OperationSuffix: "configuration"},
+			},
+			logical.CreateOperation: &framework.PathOperation{
+				Callback: b.writeConfig, Summary: "Write the connection.", Responses: done,
+				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "configure"},
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+			logical.UpdateOperation: &framework.PathOperation{
+				Callback: b.writeConfig, Summary: "Write the connection.", Responses: done,
+				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "configure"},
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+			logical.PatchOperation: &framework.PathOperation{
+				Callback: b.writeConfig, Summary: "Change parts of the connection; null sets a field to its default.", Responses: done,
+				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "patch", OperationSuffix: "configuration"},
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.deleteConfig, Summary: "Forget the connection and its credential.",
+				Responses:                 map[int][]framework.Response{http.StatusNoContent: {{Description: "Forgotten."}}},
+				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "delete", OperationSuffix: "configuration"},
+				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+			},
+		},
+	}
+}
+
+var configFields = map[string]*framework.FieldSchema{
+	"organization_id": {
+		Type: framework.TypeString, Required: true,
+		Description: "The organization at ABEJA whose secrets the mount shows.",
+	},
+	"user_id": {
+		Type:        framework.TypeString,
+		Description: "The ABEJA user to whom personal_access_token belongs, with or without the prefix 'user-'.",
+	},
+	"personal_access_token": {
+		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+		Description: "The user's personal access token at ABEJA. Never returned.",
+	},
+	"auth_token": {
+		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+		Description: "An auth token of ABEJA, in place of user_id and personal_access_token. Never returned.",
+	},
+	"api_url": {
+		Type: framework.TypeString, Default: client.DefaultBaseURL,
+		Description: "Where ABEJA's API answers: an https URL, or http to a loopback address.",
+	},
+	"ca_cert": {
+		Type:        framework.TypeString,
+		Description: "PEM certificates to trust for api_url in place of the host's.",
+	},
+	"request_timeout": {
+		Type: framework.TypeDurationSecond, Default: int(client.DefaultTimeout / time.Second),
+		Description: "How long one call to ABEJA may take, its retries included: 1s to 80s.",
+	},
+	"max_retries": {
+		Type: framework.TypeInt, Default: 3,
+		Description: "How often a call to ABEJA is tried again, 0 to 10. What must not be done twice is not.",
+	},
+	"max_requests_per_second": {
+		Type: framework.TypeFloat, Default: 0.0,
+		Description: "The most requests that the mount sends to ABEJA in a second; 0 sets no limit.",
+	},
+	"expired_secrets": {
+		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
+		Description: "What a read of an expired secret does: 'warn' gives it with a warning, 'deny' refuses with 403.",
+	},
+	"name_prefix": {
+		Type:        framework.TypeString,
+		Description: "Shows only the secrets at ABEJA whose names begin so, and shows them without it.",
+	},
+	"verify_connection": {
+		Type: framework.TypeBool, Default: true,
+		Description: "Ask ABEJA whether it accepts the connection before storing it. Not stored itself.",
+	},
+}
+
+// configAnswer is what a read gives: the fields without the credential, and which kind it is.
+var configAnswer = func() map[string]*framework.FieldSchema {
+	answer := map[string]*framework.FieldSchema{
+		"credential": {
+			Type:        framework.TypeString,
+			Description: "The kind of credential that is stored: 'personal_access_token' or 'auth_token'.",
+		},
+	}
+	for name, schema := range configFields {
+		switch name {
+		case "personal_access_token", "auth_token", "verify_connection":
+		default:
+			answer[name] = schema
+		}
+	}
+	return answer
+}()
+
+// config is the connection as it is stored, under Vault's barrier.
+type config struct {
+	OrganizationID       string        `json:"organization_id"`
+	UserID               string        `json:"user_id"`
+	PersonalAccessToken  string        `json:"personal_access_token"`
+	AuthToken            string        `json:"auth_token"`
+	APIURL               string        `json:"api_url"`
+	CACert               string        `json:"ca_cert"`
+	RequestTimeout       time.Duration `json:"request_timeout"`
+	MaxRetries           int           `json:"max_retries"`
+	MaxRequestsPerSecond float64       `json:"max_requests_per_second"`
+	ExpiredSecrets       string        `json:"expired_secrets"`
+	NamePrefix           string        `json:"name_prefix"`
+}
+
+func (c *config) auth() client.Auth {
+	if c.AuthToken != "" {
+		return client.Bearer(c.AuthToken)
+	}
+	return client.Basic(c.UserID, c.PersonalAccessToken)
+}
+
+func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
+	entry, err := s.Get(ctx, configKey)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	var c config
+	if err := entry.DecodeJSON(&c); err != nil {
+		return nil, errors.New("the stored config cannot be read: write it again")
+	}
+	return &c, nil
+}
+
+func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	c, err := readConfig(ctx, req.Storage)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	credential := "personal_access_token"
+	if c.AuthToken != "" {
+		credential = "auth_token"
+	}
+	return &logical.Response{Data: map[string]any{
+		"organization_id":         c.OrganizationID,
+		"user_id":                 c.UserID,
+		"credential":              credential,
+		"api_url":                 c.APIURL,
+		"ca_cert":                 c.CACert,
+		"request_timeout":         int(c.RequestTimeout / time.Second),
+		"max_retries":             c.MaxRetries,
+		"max_requests_per_second": c.MaxRequestsPerSecond,
+		"expired_secrets":         c.ExpiredSecrets,
+		"name_prefix":             c.NamePrefix,
+	}}, nil
+}
+
+// writeConfig changes the fields that are given. It holds no lock while it asks ABEJA.
+func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	stored, err := readConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if stored == nil && req.Operation == logical.PatchOperation {
+		return nil, logical.CodedError(http.StatusNotFound, "not configured: write the whole config first")
+	}
+	c, err := changedConfig(stored, d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.newMount(c)
+	if err != nil {
+		return nil, err
+	}
+	if d.Get("verify_connection").(bool) {
+		if err := m.store.Verify(ctx); err != nil {
+			return nil, refusedConfig(err)
+		}
+	}
+
+	b.configMu.Lock()
+	defer b.configMu.Unlock()
+	now, err := readConfig(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	if (now == nil) != (stored == nil) || now != nil && *now != *stored {
+		return nil, logical.CodedError(http.StatusConflict, "the config was changed by another at the same time: read it and write again")
+	}
+	entry, err := logical.StorageEntryJSON(configKey, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := req.Storage.Put(ctx, entry); err != nil {
+		return nil, err
+	}
+	b.forget()
+	b.mounted.Store(m)
+	return nil, nil
+}
+
+// refusedConfig words what ABEJA said to a connection that is to be stored.
+func refusedConfig(err error) error {
+	const unasked = "; nothing is stored (verify_connection=false stores unasked)"
+	if errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNotFound) {
+		return badRequest("ABEJA does not accept the credential for this organization: check organization_id, user_id and the token%s", unasked)
+	}
+	if e, ok := coded(err).(logical.HTTPCodedError); ok {
+		return logical.CodedError(e.Code(), e.Error()+unasked)
+	}
+	return err
+}
+
+func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	b.configMu.Lock()
+	defer b.configMu.Unlock()
+	if err := req.Storage.Delete(ctx, configKey); err != nil {
+		return nil, err
+	}
+	b.forget()
+	return nil, nil
+}
+
+// changedConfig is the stored config with what is given in its place, checked.
+func changedConfig(stored *config, d *framework.FieldData) (config, error) {
+	c := config{}
+	if stored != nil {
+		c = *stored
+	}
+	for field, schema := range d.Schema {
+		raw, given := d.Raw[field]
+		if !given && stored != nil {
+			continue
+		}
+		value := schema.DefaultOrZero()
+		if given && raw != nil {
+			value = d.Get(field)
+		}
+		c.set(field, value)
+	}
+	pat, token := given(d, "personal_access_token"), given(d, "auth_token")
+	switch {
+	case token && (pat || given(d, "user_id")):
+		return c, badRequest("two kinds of credential are given: give user_id and personal_access_token, or auth_token alone")
+	case pat:
+		c.AuthToken = ""
+	case token:
+		c.UserID, c.PersonalAccessToken = "", ""
+	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
+	if stored != nil && !pat && !token && c.target() != stored.target() {
+		return c, badRequest("changing api_url, ca_cert or user_id needs the credential again: give personal_access_token or auth_token in the same write")
+	}
+	return c, nil
+}
+
+func given(d *framework.FieldData, field string) bool {
+	text, _ := d.Raw[field].(string)
+	return text != ""
+}
+
+// target is where and as whom the credential is sent.
+func (c *config) target() [3]string {
+	return [3]string{c.APIURL, c.CACert, strings.TrimPrefix(c.UserID, "user-")}
+}
+
+func (c *config) set(field string, value any) {
+	if text, ok := value.(string); ok {
+		value = strings.TrimSpace(text) // a file that is given with @ ends in a newline
+	}
+	switch field {
+	case "organization_id":
+		c.OrganizationID = value.(string)
+	case "user_id":
+		c.UserID = value.(string)
+	case "personal_access_token":
+		c.PersonalAccessToken = value.(string)
+	case "auth_token":
+		c.AuthToken = value.(string)
+	case "api_url":
+		c.APIURL = strings.TrimRight(value.(string), "/")
+	case "ca_cert":
+		c.CACert = value.(string)
+	case "request_timeout":
+		c.RequestTimeout = time.Duration(value.(int)) * time.Second
+	case "max_retries":
+		c.MaxRetries = value.(int)
+	case "max_requests_per_second":
+		c.MaxRequestsPerSecond = value.(float64)
+	case "expired_secrets":
+		c.ExpiredSecrets = value.(string)
+	case "name_prefix":
+		c.NamePrefix = value.(string)
+	}
+}
+
+var (
+	prefixForm = regexp.MustCompile(`^[A-Za-z0-9_-]{0,200}$`)
+	tokenForm  = regexp.MustCompile(`^[!-~]+$`)
+)
+
+// check refuses what cannot work, with the field to correct.
+func (c *config) check() error {
+	switch {
+	case !client.ValidID(c.OrganizationID):
+		return badRequest("organization_id is required: the id of the organization at ABEJA, letters, digits, '_' and '-'")
+	case c.AuthToken == "" && (c.UserID == "" || c.PersonalAccessToken == ""):
+		return badRequest("a credential is required: user_id and personal_access_token, or auth_token")
+	case c.AuthToken != "" && (c.UserID != "" || c.PersonalAccessToken != ""):
+		return badRequest("an auth_token is stored: to use a user's token instead give user_id and personal_access_token together")
+	case c.UserID != "" && !client.ValidID(c.UserID):
+		return badRequest("user_id must have letters, digits, '_' and '-', such as user-1111111111111")
+	case !tokenForm.MatchString(c.PersonalAccessToken + c.AuthToken):
+		return badRequest("the token must be printable ASCII without spaces: check how it was copied")
+	case c.RequestTimeout < time.Second || c.RequestTimeout > 80*time.Second:
+		return badRequest("request_timeout must be 1s to 80s: Vault itself gives up after 90s")
+	case c.MaxRetries < 0 || c.MaxRetries > 10:
+		return badRequest("max_retries must be 0 to 10")
+	case !(c.MaxRequestsPerSecond == 0 || c.MaxRequestsPerSecond >= 0.1 && c.MaxRequestsPerSecond <= 10_000):
+		return badRequest("max_requests_per_second must be 0 for no limit, or 0.1 to 10000")
+	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
+		return badRequest("expired_secrets must be '%s' or '%s'", expiredWarn, expiredDeny)
+	case !prefixForm.MatchString(c.NamePrefix):
+		return badRequest("name_prefix must have at most 200 letters, digits, '_' and '-'")
+	case c.CACert != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CACert)):
+		return badRequest("ca_cert holds no PEM certificate: give the file's content, with ca_cert=@FILE")
+	}
+	return checkURL(c.APIURL)
+}
+
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil, u.Host == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return badRequest("api_url must be a URL such as %s, without user, query or fragment", client.DefaultBaseURL)
+	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	}
+	return badRequest("api_url must begin with https://, since the credential goes there; http:// is for loopback addresses alone")
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

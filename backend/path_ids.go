@@ -1,0 +1,49 @@
+package backend
+
+import (
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+const (
+	idsSynopsis    = "List the secrets by ABEJA's ids."
+	idsDescription = `
+Lists the ids that ABEJA has given the secrets, for those who know them from ABEJA's
+SDK. 'vault list -detailed' shows names, descriptions, versions and times too.`
+
+	idSynopsis    = "A secret by ABEJA's id."
+	idDescription = `
+The same secret as at secrets/NAME, with the same fields, found by the id that ABEJA has
+given it. It is never created here: write secrets/NAME for that. A policy on a name does
+not cover the id: grant both, or only the names.`
+)
+
+func (b *backend) pathIDsList() *framework.Path {
+	return b.listPath("ids/?$", "secret-ids", idsSynopsis, idsDescription,
+		"The ids, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
+			info := itemInfo(item)
+			info["name"] = item.Name
+			return item.ID, info
+		})
+}
+
+func (b *backend) pathID() *framework.Path {
+	ref := func(d *framework.FieldData) (store.Ref, error) {
+		id := d.Get("id").(string)
+		if !client.ValidID(id) {
+			return store.Ref{}, badRequest("an id must have 1 to 64 letters, digits, '_' or '-'")
+		}
+		return store.ByID(id), nil
+	}
+	p := b.secretPath("ids/(?P<id>[^/]+)", "secret-by-id", ref)
+	p.HelpSynopsis, p.HelpDescription = idSynopsis, strings.TrimSpace(idDescription)
+	p.Fields["id"] = &framework.FieldSchema{
+		Type: framework.TypeString, Required: true,
+		Description: "ABEJA's id of the secret.",
+	}
+	return p
+}

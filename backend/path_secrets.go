@@ -1,0 +1,411 @@
+package backend
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+// operationPrefix names the engine in the ids of Vault's OpenAPI document.
+const operationPrefix = "abeja"
+
+const (
+	listSynopsis    = "List the secrets."
+	listDescription = `
+Lists the names of all secrets, in order. 'vault list -detailed' shows their ids,
+descriptions, current versions and times too. With after=NAME the list begins behind
+that name; limit=N ends it after N names. Values are never part of a list.`
+
+	secretSynopsis    = "A secret by its name."
+	secretDescription = `
+Read gives the value of the newest active version, or with version=N that of version
+N whatever its status.
+
+Write creates the secret or changes it. Creating needs value. A new value becomes a
+new version; a value that is the current one already changes nothing, so that a write
+can be repeated. Fields that are not given stay as they are. With cas=N the write
+happens only if the current version is N, and with cas=0 only if there is no such
+secret.
+
+A value that is no UTF-8 text is read and written in base64, with encoding=base64.
+
+Creating needs the capability "create" and changing "update". Vault decides which of
+them a write needs by the names that it knows: a secret made at ABEJA a moment ago
+may be unknown, and is then not changed by a "create" but refused with 409.
+
+Delete deletes the secret at ABEJA with all its versions.`
+)
+
+func (b *backend) pathSecretsList() *framework.Path {
+	return b.listPath("secrets/?$", "secrets", listSynopsis, listDescription,
+		"The names, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
+			info := itemInfo(item)
+			info["id"] = item.ID
+			return item.Name, info
+		})
+}
+
+func (b *backend) pathSecret() *framework.Path {
+	ref := func(d *framework.FieldData) (store.Ref, error) {
+		name, err := secretName(d)
+		return store.ByName(name), err
+	}
+	p := b.secretPath("secrets/(?P<name>[^/]+)", "secret", ref)
+	p.HelpSynopsis, p.HelpDescription = secretSynopsis, strings.TrimSpace(secretDescription)
+	p.Fields["name"] = nameField
+	p.ExistenceCheck = b.secretExists
+	p.Operations[logical.CreateOperation] = &framework.PathOperation{
+		Callback: b.createSecret, Summary: "Create the secret.",
+		Responses:    map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}},
+		DisplayAttrs: &framework.DisplayAttributes{OperationVerb: "write"},
+	}
+	return p
+}
+
+// pathNoName answers for names that no secret can have, and that so match no other path.
+func (b *backend) pathNoName() *framework.Path {
+	refuse := &framework.PathOperation{Unpublished: true, Callback: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+		return nil, badRequest("%s", nameRule)
+	}}
+	return &framework.Path{
+		Pattern:      "secrets/.+",
+		HelpSynopsis: "No secret can have this name.",
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: refuse, logical.ListOperation: refuse, logical.UpdateOperation: refuse,
+			logical.PatchOperation: refuse, logical.DeleteOperation: refuse,
+		},
+	}
+}
+
+var nameField = &framework.FieldSchema{
+	Type: framework.TypeString, Required: true,
+	Description: "The secret's name: ASCII letters, digits, '_' and '-'.",
+}
+
+// listPath makes a path that lists all secrets, each under the key that show gives it.
+func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, show func(store.Item) (string, map[string]any)) *framework.Path {
+	return &framework.Path{
+		Pattern:         pattern,
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "list", OperationSuffix: suffix},
+		HelpSynopsis:    synopsis,
+		HelpDescription: strings.TrimSpace(description),
+		Fields: map[string]*framework.FieldSchema{
+			"after": {Type: framework.TypeString, Query: true, Description: "List what comes after this key."},
+			"limit": {Type: framework.TypeInt, Query: true, Description: "List at most so many; 0, the default, lists all."},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ListOperation: &framework.PathOperation{
+				Summary: synopsis,
+				Callback: func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+					return b.list(ctx, req, d, show)
+				},
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: answer, Fields: map[string]*framework.FieldSchema{
+					"keys":     {Type: framework.TypeStringSlice, Description: "What can be read."},
+					"key_info": {Type: framework.TypeMap, Description: "What ABEJA tells of each key."},
+				}}}},
+			},
+		},
+	}
+}
+
+func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, show func(store.Item) (string, map[string]any)) (*logical.Response, error) {
+	after, limit := d.Get("after").(string), d.Get("limit").(int)
+	if limit < 0 {
+		return nil, badRequest("limit must be 0 for all, or more")
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	listing, err := m.store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, info := make([]string, 0, len(listing.Items)), make(map[string]any, len(listing.Items))
+	for _, item := range listing.Items {
+		key, about := show(item)
+		if key > after {
+			keys, info[key] = append(keys, key), about
+		}
+	}
+	slices.Sort(keys)
+	if limit > 0 && limit < len(keys) {
+		for _, key := range keys[limit:] {
+			delete(info, key)
+		}
+		keys = keys[:limit]
+	}
+	resp := logical.ListResponseWithInfo(keys, info)
+	if listing.Incomplete {
+		resp.AddWarning("Secrets were created and deleted at ABEJA faster than they could be listed: others may be missing here. List again.")
+	}
+	if listing.Unusable > 0 {
+		resp.AddWarning("Secrets whose names break ABEJA's own rule are left out.")
+	}
+	return resp, nil
+}
+
+func itemInfo(item store.Item) map[string]any {
+	info := map[string]any{
+		"description": textOrNil(item.Description),
+		"version":     nil,
+		"expired_at":  timeOrNil(item.ExpiredAt),
+		"updated_at":  timeOrNil(item.UpdatedAt),
+	}
+	if item.Version > 0 {
+		info["version"] = item.Version
+	}
+	return info
+}
+
+// secretPath makes a path with what can be done to a secret that exists, by whatever ref finds it.
+func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Path {
+	attrs := func(verb string) *framework.DisplayAttributes {
+		return &framework.DisplayAttributes{OperationVerb: verb}
+	}
+	written := map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}}
+	return &framework.Path{
+		Pattern:      pattern,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
+		Fields: map[string]*framework.FieldSchema{
+			"version": {Type: framework.TypeString, Query: true, Description: "Read this version, whatever its status; the newest active one when not given."},
+			"value":   {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The secret value, not empty."},
+			"encoding": {Type: framework.TypeString, AllowedValues: []any{"base64"},
+				Description: "'base64' when value is given in base64, as for what is no UTF-8 text."},
+			"description": {Type: framework.TypeString, Description: "A description; empty clears it."},
+			"expired_at":  {Type: framework.TypeString, Description: "When the secret expires, as RFC 3339 such as 2030-01-31T00:00:00Z; empty clears it."},
+			"integration_service_type": {Type: framework.TypeString, AllowedValues: []any{labs},
+				Description: "The ABEJA service that may use the secret."},
+			"integration_service_ids": {Type: framework.TypeCommaStringSlice, Description: "The ids of that service's apps that may use the secret."},
+			"cas":                     {Type: framework.TypeInt, Description: "Write only if this is the current version; 0: only if the secret does not exist."},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.readSecret(ref), Summary: "Read the secret with its value.", DisplayAttrs: attrs("read"),
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret.", Fields: secretAnswer}}},
+			},
+			logical.UpdateOperation: &framework.PathOperation{
+				Callback: b.updateSecret(ref), Summary: "Change the secret.", DisplayAttrs: attrs("write"), Responses: written,
+			},
+			logical.PatchOperation: &framework.PathOperation{
+				Callback: b.updateSecret(ref), Summary: "Change the secret; null clears a field.", DisplayAttrs: attrs("patch"), Responses: written,
+			},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.deleteSecret(ref), Summary: "Delete the secret with all its versions.", DisplayAttrs: attrs("delete"),
+				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "There is no such secret any more."}}},
+			},
+		},
+	}
+}
+
+var writeAnswer = map[string]*framework.FieldSchema{
+	"id":      {Type: framework.TypeString, Description: "ABEJA's id of the secret."},
+	"version": {Type: framework.TypeInt, Description: "The current version after the write."},
+	"created": {Type: framework.TypeBool, Description: "Whether the secret is new."},
+}
+
+var secretAnswer = map[string]*framework.FieldSchema{
+	"value":                    {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The value."},
+	"encoding":                 {Type: framework.TypeString, Description: "'base64' when the value is no UTF-8 text, else missing."},
+	"version":                  {Type: framework.TypeInt, Description: "The number of the version that is shown."},
+	"version_id":               {Type: framework.TypeString, Description: "ABEJA's id of that version."},
+	"status":                   {Type: framework.TypeString, Description: "'active' or 'inactive'."},
+	"id":                       {Type: framework.TypeString, Description: "ABEJA's id of the secret."},
+	"name":                     {Type: framework.TypeString, Description: "The secret's name in the mount."},
+	"description":              {Type: framework.TypeString, Description: "The description, or null."},
+	"expired_at":               {Type: framework.TypeString, Description: "When the secret expires or expired, or null."},
+	"integration_service_type": {Type: framework.TypeString, Description: "The ABEJA service that may use the secret, or null."},
+	"integration_service_ids":  {Type: framework.TypeStringSlice, Description: "The ids of that service's apps, or null."},
+	"provider":                 {Type: framework.TypeString, Description: "Where ABEJA keeps the value, or null."},
+	"created_at":               {Type: framework.TypeString, Description: "When the secret was created."},
+	"updated_at":               {Type: framework.TypeString, Description: "When ABEJA last changed the secret's record."},
+}
+
+// refFunc finds out which secret a request means.
+type refFunc func(*framework.FieldData) (store.Ref, error)
+
+const nameRule = "a secret's name must have 1 to 512 ASCII letters, digits, '_' and '-', and no slash"
+
+func secretName(d *framework.FieldData) (string, error) {
+	name := d.Get("name").(string)
+	if !store.ValidName(name) {
+		return "", badRequest("%s", nameRule)
+	}
+	return name, nil
+}
+
+func (b *backend) secretExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	name, err := secretName(d)
+	if err != nil {
+		return false, nil // the handler refuses, once the policy has let the request through
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return false, nil
+	}
+	return m.store.Exists(ctx, name)
+}
+
+func (b *backend) readSecret(ref refFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		r, err := ref(d)
+		if err != nil {
+			return nil, err
+		}
+		pick := store.Current
+		if text, ok := d.GetOk("version"); ok {
+			if pick, err = versionNumber(text.(string)); err != nil {
+				return nil, err
+			}
+		}
+		return b.read(ctx, req, r, pick)
+	}
+}
+
+func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, pick store.Pick) (*logical.Response, error) {
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	reading, err := m.store.Read(ctx, r, pick)
+	if err != nil {
+		return nil, m.expired(err)
+	}
+	s, v := &reading.Secret, &reading.Version
+	resp := &logical.Response{Data: map[string]any{
+		"version":                  v.Number,
+		"version_id":               v.ID,
+		"status":                   string(v.Status),
+		"id":                       s.ID,
+		"name":                     s.Name,
+		"description":              textOrNil(s.Description),
+		"expired_at":               timeOrNil(s.ExpiredAt.Time),
+		"integration_service_type": textOrNil(s.IntegrationServiceType),
+		"integration_service_ids":  nil,
+		"provider":                 textOrNil(s.Provider),
+		"created_at":               timeOrNil(s.CreatedAt.Time),
+		"updated_at":               timeOrNil(s.UpdatedAt.Time),
+	}}
+	if len(s.IntegrationServiceIDs) > 0 {
+		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
+	}
+	encodeValue(resp.Data, v.Value)
+	if at := s.ExpiredAt.Time; !at.IsZero() && at.Before(time.Now()) {
+		withheld := &store.WithheldError{ExpiredAt: at}
+		if m.config.ExpiredSecrets == expiredDeny {
+			return nil, m.expired(withheld)
+		}
+		resp.AddWarning("This secret has " + withheld.Error() + ".")
+	}
+	return resp, nil
+}
+
+// expired turns a secret that has expired into the refusal that the config asks for.
+func (m *mount) expired(err error) error {
+	if withheld, ok := err.(*store.WithheldError); ok && m.config.ExpiredSecrets == expiredDeny {
+		return logical.CodedError(http.StatusForbidden, "the secret has "+withheld.Error()+
+			", and the mount's config has expired_secrets=deny: write a later expired_at")
+	}
+	return err
+}
+
+func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := secretName(d)
+	if err != nil {
+		return nil, err
+	}
+	w, err := parseWrite(d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNewName(m.config.NamePrefix + name); err != nil {
+		return nil, err
+	}
+	if w.Value == nil {
+		return nil, badRequest("there is no such secret: creating one needs a value")
+	}
+	n := client.NewSecret{Name: name, Value: w.Value, ExpiredAt: w.ExpiredAt}
+	if n.ExpiredAt != nil && n.ExpiredAt.IsZero() {
+		n.ExpiredAt = nil
+	}
+	if w.Description != nil {
+		n.Description = *w.Description
+	}
+	if w.IntegrationServiceType != nil {
+		n.IntegrationServiceType = *w.IntegrationServiceType
+	}
+	if w.IntegrationServiceIDs != nil {
+		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
+	}
+	written, err := m.store.Create(ctx, n, w.CAS)
+	return writtenResponse(written, err)
+}
+
+func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		r, err := ref(d)
+		if err != nil {
+			return nil, err
+		}
+		w, err := parseWrite(d)
+		if err != nil {
+			return nil, err
+		}
+		m, err := b.mount(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		written, err := m.store.Update(ctx, r, w)
+		if err == store.ErrNotFound {
+			return nil, logical.CodedError(http.StatusNotFound, "there is no such secret: write it again, with a value, to create it")
+		}
+		return writtenResponse(written, err)
+	}
+}
+
+func writtenResponse(w store.Written, err error) (*logical.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{"id": w.ID, "version": w.Version, "created": w.Created}}, nil
+}
+
+func (b *backend) deleteSecret(ref refFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		r, err := ref(d)
+		if err != nil {
+			return nil, err
+		}
+		m, err := b.mount(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		return nil, m.store.Delete(ctx, r)
+	}
+}
+
+func textOrNil(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+func timeOrNil(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}

@@ -1,0 +1,145 @@
+package backend
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+const (
+	versionsSynopsis    = "List the versions of a secret."
+	versionsDescription = `
+Lists the numbers of the secret's versions. 'vault list -detailed' shows their ids,
+status and times too.`
+
+	versionSynopsis    = "One version of a secret."
+	versionDescription = `
+Read gives the version's value, active or not. Write status=inactive takes a version
+out of use and status=active puts it back; a read of the secret gives its newest active
+version. Delete deletes the version for good.`
+)
+
+func (b *backend) pathVersionsList() *framework.Path {
+	return &framework.Path{
+		Pattern:         "secrets/(?P<name>[^/]+)/versions/?$",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "list", OperationSuffix: "secret-versions"},
+		HelpSynopsis:    versionsSynopsis,
+		HelpDescription: strings.TrimSpace(versionsDescription),
+		Fields:          map[string]*framework.FieldSchema{"name": nameField},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ListOperation: &framework.PathOperation{
+				Callback: b.listVersions, Summary: versionsSynopsis,
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version numbers, and what ABEJA tells of each.", Fields: map[string]*framework.FieldSchema{
+					"keys":     {Type: framework.TypeStringSlice, Description: "The version numbers."},
+					"key_info": {Type: framework.TypeMap, Description: "Id, status and times of each version."},
+				}}}},
+			},
+		},
+	}
+}
+
+func (b *backend) pathVersion() *framework.Path {
+	attrs := func(verb string) *framework.DisplayAttributes {
+		return &framework.DisplayAttributes{OperationVerb: verb}
+	}
+	return &framework.Path{
+		Pattern:         "secrets/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "secret-version"},
+		HelpSynopsis:    versionSynopsis,
+		HelpDescription: strings.TrimSpace(versionDescription),
+		Fields: map[string]*framework.FieldSchema{
+			"name":    nameField,
+			"version": {Type: framework.TypeString, Required: true, Description: "The version's number, 1 or more."},
+			"status":  {Type: framework.TypeString, AllowedValues: []any{"active", "inactive"}, Description: "'active' or 'inactive'."},
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.readVersion, Summary: "Read the version with its value.", DisplayAttrs: attrs("read"),
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret with this version.", Fields: secretAnswer}}},
+			},
+			logical.UpdateOperation: &framework.PathOperation{
+				Callback: b.writeVersion, Summary: "Make the version active or inactive.", DisplayAttrs: attrs("write"),
+				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "The version has this status."}}},
+			},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.deleteVersion, Summary: "Delete the version for good.", DisplayAttrs: attrs("delete"),
+				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "Deleted."}}},
+			},
+		},
+	}
+}
+
+func (b *backend) listVersions(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := secretName(d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := m.store.Versions(ctx, store.ByName(name))
+	if err != nil {
+		return nil, m.expired(err)
+	}
+	keys, info := make([]string, len(versions)), make(map[string]any, len(versions))
+	for i, v := range versions {
+		keys[i] = strconv.Itoa(v.Number)
+		info[keys[i]] = map[string]any{
+			"id":         v.ID,
+			"status":     string(v.Status),
+			"created_at": timeOrNil(v.CreatedAt.Time),
+			"updated_at": timeOrNil(v.UpdatedAt.Time),
+		}
+	}
+	return logical.ListResponseWithInfo(keys, info), nil
+}
+
+// version gives what a path with name and version means.
+func (b *backend) versionOf(ctx context.Context, req *logical.Request, d *framework.FieldData) (*mount, store.Ref, store.Pick, error) {
+	name, err := secretName(d)
+	if err != nil {
+		return nil, store.Ref{}, 0, err
+	}
+	number, err := versionNumber(d.Get("version").(string))
+	if err != nil {
+		return nil, store.Ref{}, 0, err
+	}
+	m, err := b.mount(ctx, req)
+	return m, store.ByName(name), number, err
+}
+
+func (b *backend) readVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	_, r, number, err := b.versionOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	return b.read(ctx, req, r, number)
+}
+
+func (b *backend) writeVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	status := client.Status(d.Get("status").(string))
+	if status != client.Active && status != client.Inactive {
+		return nil, badRequest("status must be 'active' or 'inactive'")
+	}
+	m, r, number, err := b.versionOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	return nil, m.store.SetStatus(ctx, r, int(number), status)
+}
+
+func (b *backend) deleteVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	m, r, number, err := b.versionOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	return nil, m.store.DeleteVersion(ctx, r, int(number))
+}

@@ -1,0 +1,42 @@
+// Vault-plugin-secrets-abeja is a Vault secrets engine for ABEJA Secret Manager. Vault starts it;
+// by hand it only prints its version.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/sdk/plugin"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
+)
+
+// version is set by the linker. Vault wants a semantic version with "v".
+var version = "v0.0.0-dev"
+
+func main() {
+	var meta api.PluginAPIClientMeta
+	flags := meta.FlagSet()
+	printVersion := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(os.Args[1:]); err != nil {
+		if err == flag.ErrHelp {
+			os.Exit(0)
+		}
+		os.Exit(2)
+	}
+	if *printVersion {
+		fmt.Println(version)
+		return
+	}
+	err := plugin.ServeMultiplex(&plugin.ServeOpts{
+		BackendFactoryFunc: backend.Factory(version),
+		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
+	})
+	if err != nil {
+		hclog.Default().Error("the plugin has stopped", "error", err)
+		os.Exit(1)
+	}
+}
