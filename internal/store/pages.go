@@ -79,7 +79,7 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 	pages := []page[T]{first}
 	stride := max(1, len(first.items)-overlap) // an API that caps its pages lower is followed
 	window := 2
-	for pages[len(pages)-1].more && len(pages) < maxPages {
+	for last := first; last.more && len(last.items) > 0 && len(pages) < maxPages; last = pages[len(pages)-1] {
 		next := make([]page[T], window)
 		errs := make([]error, window)
 		var group errgroup.Group
@@ -98,7 +98,7 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 				return nil, errs[i]
 			}
 			pages = append(pages, next[i])
-			if !next[i].more {
+			if !next[i].more || len(next[i].items) == 0 {
 				break // what lies behind the end was asked for in vain
 			}
 		}
@@ -107,14 +107,11 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 	return pages, nil
 }
 
-// join adds pages where neighbours share no item, until the last page is joined to the first.
+// join adds pages where neighbours share no item, until the list's end is joined to its beginning.
 func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, error) {
-	joined := make(map[string]bool)
-	for _, item := range pages[0].items {
-		joined[l.id(item)] = true
-	}
+	chain := chain[T]{id: l.id, seen: make(map[string]bool)}
 	for bridges := maxBridges + len(pages); ; bridges-- {
-		gap := l.extend(joined, pages)
+		gap := chain.extend(pages)
 		if gap < 0 || bridges == 0 {
 			return pages, gap < 0, nil
 		}
@@ -127,34 +124,41 @@ func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, 
 	}
 }
 
-// extend adds to joined what is joined to it by pages that share items. It gives the first page
-// that is not, or -1 when the last page is.
-func (l lister[T]) extend(joined map[string]bool, pages []page[T]) int {
+// chain is what is joined to the beginning of the list by pages that share items.
+type chain[T any] struct {
+	id   func(T) string
+	seen map[string]bool // the items of the pages in the chain
+}
+
+// extend takes in every page that it can. It gives the first page that it cannot reach, or -1
+// once it has reached the end.
+func (c chain[T]) extend(pages []page[T]) int {
 	for {
-		before, gap := len(joined), -1
+		before, gap := len(c.seen), -1
 		for i, p := range pages {
-			if l.shares(joined, p) {
-				for _, item := range p.items {
-					joined[l.id(item)] = true
+			if !c.reaches(p) {
+				if gap < 0 {
+					gap = i
 				}
-			} else if gap < 0 && i > 0 {
-				gap = i
+				continue
+			}
+			for _, item := range p.items {
+				c.seen[c.id(item)] = true
+			}
+			if !p.more {
+				return -1
 			}
 		}
-		if gap < 0 || l.shares(joined, pages[len(pages)-1]) {
-			return -1
+		if gap < 0 { // the list was given up before its end
+			return len(pages) - 1
 		}
-		if len(joined) == before {
+		if len(c.seen) == before {
 			return gap
 		}
 	}
 }
 
-func (l lister[T]) shares(joined map[string]bool, p page[T]) bool {
-	for _, item := range p.items {
-		if joined[l.id(item)] {
-			return true
-		}
-	}
-	return false
+// reaches says whether a page is the list's beginning or shares an item with the chain.
+func (c chain[T]) reaches(p page[T]) bool {
+	return p.offset == 0 || slices.ContainsFunc(p.items, func(item T) bool { return c.seen[c.id(item)] })
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -93,13 +94,31 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 			}
 			w.Version = v.Number
 		}
-		if u.SecretUpdate != (client.SecretUpdate{}) {
-			_, err = s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+		if u.SecretUpdate == (client.SecretUpdate{}) {
+			return nil
+		}
+		_, err = s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+		if before := currentNumber(secret.Versions); err != nil && w.Version != before {
+			return &PartialError{w.Version, err}
 		}
 		return err
 	})
 	return w, err
 }
+
+// PartialError is a write of which the value was stored and the rest was not.
+type PartialError struct {
+	Version int // that the value has
+	Err     error
+}
+
+// Error implements error.
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("the value is stored as version %d, but the rest is not: %v", e.Version, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *PartialError) Unwrap() error { return e.Err }
 
 func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []byte) (*client.Version, error) {
 	newest := Newest.of(before.Versions)

@@ -1,0 +1,375 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+// at runs a test in a bubble with fake time: a store, and the ABEJA that it talks to.
+func at(t *testing.T, test func(t *testing.T, sim *simulator.Simulator, s *Store)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := simulator.New(simulator.Options{})
+		test(t, sim, newStore(t, sim, ""))
+	})
+}
+
+func newStore(t *testing.T, sim *simulator.Simulator, prefix string) *Store {
+	org, user, token, _ := sim.Credentials()
+	c, err := client.New(client.Config{
+		OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), MaxRetries: 2,
+	})
+	require.NoError(t, err)
+	return New(c, prefix)
+}
+
+func value(t *testing.T, s *Store, name string) string {
+	t.Helper()
+	r, err := s.Read(t.Context(), ByName(name), Current)
+	require.NoError(t, err)
+	return string(r.Version.Value)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestAKnownNameCostsOneRequestHoweverManySecretsThereAre(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Fill(700)
+		require.Equal(t, "made-up value 650", value(t, s, "demo_00650"))
+		sim.ResetRequests()
+		for _, name := range []string{"demo_00001", "demo_00350", "demo_00700"} {
+			value(t, s, name)
+		}
+		require.Equal(t, 3, sim.Count())
+		require.Equal(t, 3, sim.Count("get_secret"))
+	})
+}
+
+func TestUnknownNamesLoadTheDirectoryAtMostEveryFiveSeconds(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		for i := range 50 {
+			_, err := s.Read(t.Context(), ByName("absent_"+strconv.Itoa(i)), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+			time.Sleep(99 * time.Millisecond) // 4.95 s in all
+		}
+		require.Equal(t, 1, sim.Count())
+		sim.Create("late", []byte("v"))
+		time.Sleep(50 * time.Millisecond)
+		require.Equal(t, "v", value(t, s, "late"))
+		require.Equal(t, 2, sim.Count("list_secrets"))
+	})
+}
+
+func TestExistsLoadsTheDirectoryAtMostOnceAMinuteWhateverIsAsked(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("known", []byte("v"))
+		for i := range 599 {
+			exists, err := s.Exists(t.Context(), "absent_"+strconv.Itoa(i))
+			require.NoError(t, err)
+			require.False(t, exists)
+			time.Sleep(100 * time.Millisecond)
+		}
+		exists, err := s.Exists(t.Context(), "known")
+		require.NoError(t, err)
+		require.True(t, exists)
+		require.Equal(t, 1, sim.Count())
+
+		sim.Create("late", []byte("v"))
+		exists, _ = s.Exists(t.Context(), "late")
+		require.False(t, exists)
+		time.Sleep(time.Minute)
+		exists, _ = s.Exists(t.Context(), "late")
+		require.True(t, exists)
+	})
+}
+
+func TestExistsCountsListingsThatFailToo(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 400})
+		for range 100 {
+			_, err := s.Exists(t.Context(), "any")
+			require.ErrorIs(t, err, client.ErrInvalid, "nothing is known, so there is no answer")
+		}
+		require.Equal(t, 1, sim.Count())
+
+		sim.ClearFaults()
+		time.Sleep(time.Minute)
+		exists, err := s.Exists(t.Context(), "any")
+		require.NoError(t, err)
+		require.False(t, exists)
+
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 400})
+		time.Sleep(time.Minute)
+		exists, err = s.Exists(t.Context(), "any")
+		require.NoError(t, err, "what was known stays known")
+		require.False(t, exists)
+	})
+}
+
+func TestAnUnknownNameIsNotCalledAbsentWhenTheListingFailed(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		for range 3 {
+			_, err := s.Read(t.Context(), ByName("any"), Current)
+			require.ErrorIs(t, err, client.ErrUnavailable)
+		}
+		require.Equal(t, 3, sim.Count(), "one listing with its two retries")
+	})
+}
+
+func TestASecretThatWasMadeAnewIsFoundAtOnce(t *testing.T) {
+	for _, answer := range []bool{false, true} {
+		t.Run(fmt.Sprintf("unknown id is 403: %v", answer), func(t *testing.T) {
+			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				sim.SetBehavior(simulator.Behavior{UnknownIDIs403: answer})
+				sim.Create("db", []byte("old"))
+				require.Equal(t, "old", value(t, s, "db"))
+				sim.Delete("db")
+				sim.Create("db", []byte("new"))
+				require.Equal(t, "new", value(t, s, "db"))
+				sim.Delete("db")
+				_, err := s.Read(t.Context(), ByName("db"), Current)
+				require.ErrorIs(t, err, ErrNotFound)
+			})
+		})
+	}
+}
+
+func TestIDsFindOnlyTheSecretsOfTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim := simulator.New(simulator.Options{})
+		s := newStore(t, sim, "app_")
+		mine, other := sim.Create("app_db", []byte("v")), sim.Create("db", []byte("w"))
+		r, err := s.Read(t.Context(), ByID(mine), Current)
+		require.NoError(t, err)
+		require.Equal(t, "db", r.Secret.Name)
+		require.Equal(t, "v", string(r.Version.Value))
+		_, err = s.Read(t.Context(), ByID(other), Current)
+		require.ErrorIs(t, err, ErrNotFound)
+		listing, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, listing.Items, 1)
+		require.Equal(t, 1, sim.Count("get_secret"))
+	})
+}
+
+func TestTheCredentialIsBlamedWhenItIsRefusedForWhatIsListed(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		sim.AddFault(simulator.Fault{Op: "get_secret", Kind: simulator.FaultStatus, Status: 403})
+		_, err := s.Read(t.Context(), ByName("db"), Current)
+		require.ErrorIs(t, err, client.ErrUnauthorized)
+	})
+}
+
+func TestAnExpiredSecretThatABEJAWithholdsIsToldFromOneThatIsAbsent(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.SetBehavior(simulator.Behavior{ExpiredIs404: true})
+		sim.Create("db", []byte("v"))
+		at := time.Now().Add(-time.Hour)
+		sim.SetExpiry("db", at)
+		_, err := s.Read(t.Context(), ByName("db"), Current)
+		var withheld *WithheldError
+		require.ErrorAs(t, err, &withheld)
+		require.True(t, at.Equal(withheld.ExpiredAt))
+	})
+}
+
+func TestAThousandReadersOfOneSecretShareOneRequest(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		sim.ResetRequests()
+		sim.SetLatency(time.Second)
+		together(1000, func(int) { require.Equal(t, "v", value(t, s, "db")) })
+		require.Equal(t, 1, sim.Count())
+	})
+}
+
+func TestAThousandListingsShareOneListing(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Fill(250)
+		sim.SetLatency(time.Second)
+		together(1000, func(int) {
+			l, err := s.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, l.Items, 250)
+		})
+		require.Equal(t, 3, sim.Count())
+	})
+}
+
+func together(n int, do func(i int)) {
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { do(i) })
+	}
+	all.Wait()
+}
+
+func TestAReaderThatGivesUpDoesNotDisturbTheOthers(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		sim.SetLatency(10 * time.Second)
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() {
+			start := time.Now()
+			_, err := s.Read(impatient, ByName("db"), Current)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, time.Second, time.Since(start))
+		})
+		synctest.Wait()
+		all.Go(func() { require.Equal(t, "v", value(t, s, "db")) })
+		all.Wait()
+		require.Equal(t, 2, sim.Count("get_secret"))
+	})
+}
+
+func TestAReadNeverJoinsACallThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("old"))
+		value(t, s, "db")
+		// The answer of the first reader is on its way for a minute.
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		var all sync.WaitGroup
+		all.Go(func() { require.Equal(t, "old", value(t, s, "db")) })
+		synctest.Wait()
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("new")})
+		require.NoError(t, err)
+		require.Equal(t, "new", value(t, s, "db"))
+		all.Wait()
+	})
+}
+
+func TestAListingNeverJoinsOneThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("first", []byte("v"))
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		var all sync.WaitGroup
+		all.Go(func() {
+			l, err := s.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, l.Items, 1)
+		})
+		synctest.Wait()
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "second", Value: []byte("v")}, nil)
+		require.NoError(t, err)
+		l, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, l.Items, 2)
+		all.Wait()
+		require.Equal(t, "v", value(t, s, "second"), "the older listing must not take the name away")
+		require.Equal(t, 2, sim.Count("list_secrets"))
+	})
+}
+
+func TestWhatWasDeletedDoesNotComeBackWithAListingThatWasUnderWay(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = s.List(t.Context()) })
+		synctest.Wait()
+		require.NoError(t, s.Delete(t.Context(), ByName("db")))
+		all.Wait()
+		exists, err := s.Exists(t.Context(), "db")
+		require.NoError(t, err)
+		require.False(t, exists)
+	})
+}
+
+func TestASlowSecretDelaysNoOther(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("slow", []byte("s"))
+		sim.Create("quick", []byte("q"))
+		value(t, s, "quick")
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+		var all sync.WaitGroup
+		all.Go(func() { value(t, s, "slow") })
+		synctest.Wait()
+		start := time.Now()
+		value(t, s, "quick")
+		require.Zero(t, time.Since(start))
+		all.Wait()
+	})
+}
+
+func TestAnAnswerAboutAnotherSecretIsNeverGivenOut(t *testing.T) {
+	for what, body := range map[string]string{
+		"another name":      `{"id":%q,"organization_id":%q,"name":"other","versions":[{"id":"1","version":1,"status":"active","value":"eA=="}]}`,
+		"a version twice":   `{"id":%q,"organization_id":%q,"name":"db","versions":[{"id":"1","version":1,"status":"active","value":"eA=="},{"id":"2","version":1,"status":"active","value":"eQ=="}]}`,
+		"no value":          `{"id":%q,"organization_id":%q,"name":"db","versions":[{"id":"1","version":1,"status":"active"}]}`,
+		"negative versions": `{"id":%q,"organization_id":%q,"name":"db","versions":[{"id":"1","version":-1,"status":"active","value":"eA=="}]}`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				id := sim.Create("db", []byte("v"))
+				org, _, _, _ := sim.Credentials()
+				sim.AddFault(simulator.Fault{Op: "get_secret", Kind: simulator.FaultBody, Status: 200, Body: fmt.Sprintf(body, id, org)})
+				_, err := s.Read(t.Context(), ByName("db"), Current)
+				require.ErrorIs(t, err, client.ErrBadAnswer)
+			})
+		})
+	}
+}
+
+func TestPicksOfVersions(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		sim.AddVersion("db", []byte("2"))
+		sim.AddVersion("db", []byte("3"))
+		sim.SetStatus("db", 3, "inactive")
+		for pick, want := range map[Pick]string{Current: "2", Newest: "3", 1: "1", 3: "3"} {
+			r, err := s.Read(t.Context(), ByName("db"), pick)
+			require.NoError(t, err)
+			require.Equal(t, want, string(r.Version.Value))
+		}
+		_, err := s.Read(t.Context(), ByName("db"), 4)
+		require.ErrorIs(t, err, ErrNoVersion)
+		sim.SetStatus("db", 1, "inactive")
+		sim.SetStatus("db", 2, "inactive")
+		_, err = s.Read(t.Context(), ByName("db"), Current)
+		require.ErrorIs(t, err, ErrNoActive)
+	})
+}
+
+func TestOfTwoLivesOfANameTheYoungerCounts(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		org, _, _, _ := sim.Credentials()
+		old := fmt.Sprintf(`{"id":"9","organization_id":%q,"name":"db","created_at":"2020-01-01T00:00:00Z"}`, org)
+		young := fmt.Sprintf(`{"id":"1","organization_id":%q,"name":"db","created_at":"2021-01-01T09:00:00+09:00"}`, org)
+		odd := fmt.Sprintf(`{"id":"2","organization_id":%q,"name":"../db"}`, org)
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Kind: simulator.FaultBody, Status: 200,
+			Body: fmt.Sprintf(`{"organization_id":%q,"has_next":false,"secrets":[%s,%s,%s]}`, org, old, young, odd)})
+		l, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, l.Items, 1)
+		require.Equal(t, "1", l.Items[0].ID)
+		require.Equal(t, 1, l.Unusable)
+	})
+}
+
+func TestAPanicInTheStoreIsAnErrorWithoutItsValue(t *testing.T) {
+	t.Parallel()
+	err := recovering(func() error { panic("the value of a secret") })()
+	require.ErrorContains(t, err, "bug of the plugin")
+	require.NotContains(t, err.Error(), "the value of a secret")
+	want := errors.New("an error")
+	require.Equal(t, want, recovering(func() error { return want })())
+}

@@ -1,0 +1,293 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+func versionsAt(t *testing.T, sim *simulator.Simulator, name string) (values []string) {
+	t.Helper()
+	secret, ok := sim.Secret(name)
+	require.True(t, ok)
+	for _, v := range secret.Versions {
+		values = append(values, string(v.Value))
+	}
+	return values
+}
+
+func TestCreateNeverChangesASecretThatExists(t *testing.T) {
+	for _, is400 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("duplicate is 400: %v", is400), func(t *testing.T) {
+			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				sim.SetBehavior(simulator.Behavior{DuplicateNameIs400: is400})
+				_, err := s.List(t.Context())
+				require.NoError(t, err)
+				sim.Create("db", []byte("theirs")) // behind the store's back
+				_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("theirs")}, nil)
+				require.ErrorIs(t, err, ErrExists, "even with the same value: that would tell it to one who may not read")
+				require.Equal(t, []string{"theirs"}, versionsAt(t, sim, "db"))
+				exists, err := s.Exists(t.Context(), "db")
+				require.NoError(t, err)
+				require.True(t, exists, "the next write is an update")
+			})
+		})
+	}
+}
+
+func TestCreateTellsARefusedValueFromANameThatExists(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: make([]byte, 70_000)}, nil)
+		require.ErrorIs(t, err, client.ErrInvalid)
+	})
+}
+
+func TestUpdateNeverMakesASecret(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		sim.Delete("db") // behind the store's back
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("w")})
+		require.ErrorIs(t, err, ErrNotFound)
+		require.Zero(t, sim.Len())
+		exists, err := s.Exists(t.Context(), "db")
+		require.NoError(t, err)
+		require.False(t, exists, "the next write is a create")
+	})
+}
+
+func TestAValueThatIsCurrentMakesNoVersion(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		sim.AddVersion("db", []byte("2"))
+		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+		require.NoError(t, err)
+		require.Equal(t, 2, w.Version)
+		w, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("1")})
+		require.NoError(t, err)
+		require.Equal(t, 3, w.Version, "an older value is a new version")
+		sim.SetStatus("db", 3, "inactive")
+		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("1")})
+		require.NoError(t, err)
+		require.Equal(t, []string{"1", "2", "1", "1"}, versionsAt(t, sim, "db"), "an inactive value is not current")
+	})
+}
+
+func TestCheckAndSet(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		var cas *CASError
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, ptr(1))
+		require.ErrorAs(t, err, &cas)
+		require.Equal(t, 0, cas.Current)
+		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, ptr(0))
+		require.NoError(t, err)
+		for _, wrong := range []int{0, 2} {
+			_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: &wrong})
+			require.ErrorAs(t, err, &cas)
+			require.Equal(t, 1, cas.Current)
+		}
+		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: ptr(1)})
+		require.NoError(t, err)
+		require.Equal(t, Written{ID: w.ID, Version: 2}, w)
+		sim.SetStatus("db", 2, "inactive")
+		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("3"), CAS: ptr(1)})
+		require.NoError(t, err, "the version that a read gives is what counts")
+		require.Equal(t, []string{"1", "2", "3"}, versionsAt(t, sim, "db"))
+	})
+}
+
+func TestOfManyWritersWithTheSameCheckAndSetOneWins(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("0"))
+		sim.SetLatency(10 * time.Millisecond)
+		var mu sync.Mutex
+		won := 0
+		together(32, func(i int) {
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("w" + strconv.Itoa(i)), CAS: ptr(1)})
+			if err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				won++
+				return
+			}
+			require.ErrorAs(t, err, new(*CASError))
+		})
+		require.Equal(t, 1, won)
+		require.Len(t, versionsAt(t, sim, "db"), 2)
+		require.Empty(t, s.locks.held)
+	})
+}
+
+// Each fault strikes one call, before ABEJA acts or after it has.
+func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
+	faults := map[string]simulator.Fault{
+		"cut":       {Kind: simulator.FaultCut},
+		"status":    {Kind: simulator.FaultStatus, Status: 502},
+		"no JSON":   {Kind: simulator.FaultHTML},
+		"empty":     {Kind: simulator.FaultEmpty},
+		"truncated": {Kind: simulator.FaultTruncate},
+		"limited":   {Kind: simulator.FaultStatus, Status: 429, RetryAfter: "1"},
+	}
+	for name, fault := range faults {
+		for _, acting := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, after acting: %v", name, acting), func(t *testing.T) {
+				if acting && name == "limited" {
+					t.Skip("a request over the limit is never acted on")
+				}
+				at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+					fault := fault
+					fault.AfterActing = acting
+					for _, op := range []simulator.Op{"create_secret", "create_version", "update_secret", "delete_secret"} {
+						once := fault
+						once.Op, once.Count = op, 1
+						sim.AddFault(once)
+					}
+					w, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+					require.NoError(t, err)
+					require.Equal(t, Written{ID: w.ID, Version: 1, Created: true}, w)
+					w, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+					require.NoError(t, err)
+					require.Equal(t, 2, w.Version)
+					require.Equal(t, []string{"1", "2"}, versionsAt(t, sim, "db"))
+
+					describe := Update{SecretUpdate: client.SecretUpdate{Description: ptr("d")}}
+					if _, err = s.Update(t.Context(), ByName("db"), describe); err != nil {
+						// A bad answer is not asked for again; repeating the write is safe.
+						_, err = s.Update(t.Context(), ByName("db"), describe)
+					}
+					require.NoError(t, err)
+					if err = s.Delete(t.Context(), ByName("db")); err != nil {
+						err = s.Delete(t.Context(), ByName("db"))
+					}
+					require.NoError(t, err)
+					require.Zero(t, sim.Len())
+				})
+			})
+		}
+	}
+}
+
+func TestAWriteThatStaysUnknownSaysSoAndCanBeRepeated(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		sim.AddFault(simulator.Fault{Op: "create_version", Count: 1, Kind: simulator.FaultCut, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay})               // the read before
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultStatus, Status: 400}) // the look after
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+		var unknown *UnknownOutcomeError
+		require.ErrorAs(t, err, &unknown)
+		require.ErrorIs(t, err, client.ErrUnavailable)
+		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+		require.NoError(t, err)
+		require.Equal(t, 2, w.Version)
+		require.Equal(t, []string{"1", "2"}, versionsAt(t, sim, "db"))
+	})
+}
+
+func TestAfterATimeOutAWriteIsNotSentAgain(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		sim.AddFault(simulator.Fault{Op: "create_version", Count: 1, Kind: simulator.FaultDelay, Delay: time.Minute})
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+		require.ErrorAs(t, err, new(*UnknownOutcomeError))
+		require.ErrorIs(t, err, client.ErrTimeout)
+		require.Equal(t, 1, sim.Count("create_version"))
+	})
+}
+
+func TestACreateWithoutOutcomeIsNotTakenForAnothersSecret(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value := []byte("mine")
+		sim.AddFault(simulator.Fault{Op: "create_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 25 * time.Second})
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: value}, nil)
+			require.ErrorIs(t, err, ErrExists)
+		})
+		synctest.Wait()
+		sim.Create("db", []byte("theirs"))
+		all.Wait()
+		require.Equal(t, []string{"theirs"}, versionsAt(t, sim, "db"))
+	})
+}
+
+func TestAValueThatIsStoredIsSaidSoWhenTheRestIsRefused(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		sim.AddFault(simulator.Fault{Op: "update_secret", Count: 1, Kind: simulator.FaultStatus, Status: 400})
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), SecretUpdate: client.SecretUpdate{Description: ptr("d")}})
+		var partial *PartialError
+		require.ErrorAs(t, err, &partial)
+		require.Equal(t, 2, partial.Version)
+		require.ErrorIs(t, err, client.ErrInvalid)
+	})
+}
+
+func TestDeleteIsIdempotentAndTakesTheNameNotTheID(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		require.NoError(t, s.Delete(t.Context(), ByName("db")))
+		time.Sleep(lookupInterval)
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		sim.Delete("db")
+		sim.Create("db", []byte("2"))
+		require.NoError(t, s.Delete(t.Context(), ByName("db")))
+		require.Zero(t, sim.Len())
+	})
+}
+
+func TestStatusAndDeletionOfVersions(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		sim.AddVersion("db", []byte("2"))
+		db := ByName("db")
+		require.NoError(t, s.SetStatus(t.Context(), db, 2, client.Inactive))
+		require.Equal(t, "1", value(t, s, "db"))
+		require.NoError(t, s.SetStatus(t.Context(), db, 2, client.Inactive), "again")
+		require.Equal(t, 1, sim.Count("update_version"))
+		require.NoError(t, s.SetStatus(t.Context(), db, 2, client.Active))
+		require.Equal(t, "2", value(t, s, "db"))
+		require.ErrorIs(t, s.SetStatus(t.Context(), db, 3, client.Active), ErrNoVersion)
+
+		sim.AddFault(simulator.Fault{Op: "delete_version", Count: 1, Kind: simulator.FaultCut, AfterActing: true})
+		require.NoError(t, s.DeleteVersion(t.Context(), db, 1))
+		require.ErrorIs(t, s.DeleteVersion(t.Context(), db, 1), ErrNoVersion)
+		versions, err := s.Versions(t.Context(), db)
+		require.NoError(t, err)
+		require.Len(t, versions, 1)
+		require.Equal(t, 2, versions[0].Number)
+		require.Nil(t, versions[0].Value)
+	})
+}
+
+func TestAWriterThatGivesUpWaitingLeavesTheLockToOthers(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		sim.SetLatency(10 * time.Second)
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+			require.NoError(t, err)
+		})
+		synctest.Wait()
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Update(impatient, ByName("db"), Update{Value: []byte("3")})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		all.Wait()
+		require.Empty(t, s.locks.held)
+		require.Equal(t, []string{"1", "2"}, versionsAt(t, sim, "db"))
+	})
+}
