@@ -105,6 +105,15 @@ func (d *directory) load(ctx context.Context, interval time.Duration) error {
 	return err
 }
 
+// warm starts the first listing, for which nobody waits.
+func (d *directory) warm() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.begun.IsZero() {
+		d.start()
+	}
+}
+
 // current lists, or joins a listing that began after the last write through the store.
 func (d *directory) current(ctx context.Context) (*Listing, error) {
 	d.mu.Lock()

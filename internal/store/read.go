@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -16,23 +17,59 @@ type Reading struct {
 	// Secret has its Versions left out.
 	Secret  client.Secret
 	Version client.Version
+	// Stale is how old the answer is when ABEJA failed and an older one had to do, else 0.
+	Stale time.Duration
 }
 
 // Read gives a secret with the version that is picked. Identical reads share one call.
 func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
+	key := cacheKey{r.name, p}
+	if r.id != "" {
+		key.name, _, _ = s.dir.peek(r)
+	}
+	if old, _ := s.cache.get(key, r.id, s.cache.TTL); old != nil {
+		return old, nil
+	}
+	reading, err := s.ask(ctx, r, p)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case abejaFails(err):
+		if old, age := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
+			stale := *old
+			stale.Stale = age
+			return &stale, nil
+		}
+	default:
+		s.cache.drop(key)
+	}
+	return reading, err
+}
+
+// ask reads at ABEJA, and keeps the answer as old as the call that it shared.
+func (s *Store) ask(ctx context.Context, r Ref, p Pick) (*Reading, error) {
+	type answer struct {
+		*client.Secret
+		asked time.Time
+	}
 	var reading *Reading
 	err := s.withID(ctx, r, func(name, id string) error {
-		secret, err := shared(ctx, s, "read", name, id, s.get)
+		epoch := s.epochs.of(name).Load()
+		got, err := shared(ctx, s, "read", name, id, func(ctx context.Context, name, id string) (answer, error) {
+			asked := time.Now()
+			secret, err := s.get(ctx, name, id)
+			return answer{secret, asked}, err
+		})
 		if err != nil {
 			return err
 		}
-		v := p.of(secret.Versions)
+		v := p.of(got.Versions)
 		switch {
 		case v != nil:
-			reading = &Reading{*secret, *v}
+			reading = &Reading{Secret: *got.Secret, Version: *v}
 			reading.Secret.Versions = nil
+			s.cache.keep(cacheKey{name, p}, cached{reading, got.asked, epoch})
 			return nil
-		case p == Current && len(secret.Versions) > 0:
+		case p == Current && len(got.Versions) > 0:
 			return ErrNoActive
 		}
 		return ErrNoVersion

@@ -59,14 +59,19 @@ type Store struct {
 	locks  locks
 	reads  singleflight.Group
 	epochs epochs
+	cache  cache
 }
 
 // New makes a store of the secrets whose names begin with prefix. It calls nothing.
-func New(c *client.Client, prefix string) *Store {
+func New(c *client.Client, prefix string, f Freshness) *Store {
 	s := &Store{client: c, prefix: prefix, epochs: newEpochs()}
+	s.cache = newCache(f, s.epochs)
 	s.dir.list = s.list
 	return s
 }
+
+// Warm loads the directory in the background.
+func (s *Store) Warm() { s.dir.warm() }
 
 // Close gives up what the store holds open. What is under way is not disturbed.
 func (s *Store) Close() { s.client.CloseIdleConnections() }
@@ -96,6 +101,7 @@ func (s *Store) withID(ctx context.Context, r Ref, do func(name, id string) erro
 	if !unknownID(err) {
 		return err
 	}
+	s.epochs.of(name).Add(1) // nothing that was read before may stand in for this
 	listing, listErr := s.dir.refresh(ctx)
 	if listErr != nil {
 		return listErr

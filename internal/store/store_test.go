@@ -21,17 +21,17 @@ func at(t *testing.T, test func(t *testing.T, sim *simulator.Simulator, s *Store
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sim := simulator.New(simulator.Options{})
-		test(t, sim, newStore(t, sim, ""))
+		test(t, sim, newStore(t, sim, "", Freshness{}))
 	})
 }
 
-func newStore(t *testing.T, sim *simulator.Simulator, prefix string) *Store {
+func newStore(t *testing.T, sim *simulator.Simulator, prefix string, f Freshness) *Store {
 	org, user, token, _ := sim.Credentials()
 	c, err := client.New(client.Config{
 		OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), MaxRetries: 2,
 	})
 	require.NoError(t, err)
-	return New(c, prefix)
+	return New(c, prefix, f)
 }
 
 func value(t *testing.T, s *Store, name string) string {
@@ -150,7 +150,7 @@ func TestIDsFindOnlyTheSecretsOfTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sim := simulator.New(simulator.Options{})
-		s := newStore(t, sim, "app_")
+		s := newStore(t, sim, "app_", Freshness{})
 		mine, other := sim.Create("app_db", []byte("v")), sim.Create("db", []byte("w"))
 		r, err := s.Read(t.Context(), ByID(mine), Current)
 		require.NoError(t, err)
