@@ -25,6 +25,7 @@ func coded(err error) error {
 	status, advice := http.StatusBadGateway, "try again; if it lasts, see whether Vault's host reaches api_url"
 	var cas *store.CASError
 	var withheld *store.WithheldError
+	var noVersion *store.NoVersionError
 	switch {
 	case errors.Is(err, logical.ErrUnsupportedPath), errors.Is(err, logical.ErrUnsupportedOperation), errors.Is(err, logical.ErrReadOnly):
 		return err // Vault knows what to do with these
@@ -35,7 +36,7 @@ func coded(err error) error {
 		status, advice = http.StatusNotFound, "ABEJA gives it out no more: write a later expired_at"
 	case errors.Is(err, store.ErrNotFound):
 		status, advice = http.StatusNotFound, "list the secrets to see which there are"
-	case errors.Is(err, store.ErrNoVersion):
+	case errors.As(err, &noVersion):
 		status, advice = http.StatusNotFound, "list its versions to see which there are"
 	case errors.Is(err, store.ErrNoActive):
 		status, advice = http.StatusNotFound, "make one active with 'secrets/NAME/versions/N status=active', write a new value, or read one with version=N"

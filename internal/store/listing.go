@@ -78,14 +78,9 @@ func (s *Store) list(ctx context.Context) (*Listing, error) {
 }
 
 func newItem(s *client.Secret) Item {
-	item := Item{
+	return Item{
 		ID: s.ID, Name: s.Name, Description: s.Description,
 		ExpiredAt: s.ExpiredAt.Time, UpdatedAt: s.UpdatedAt.Time, createdAt: s.CreatedAt.Time,
+		Version: numberOf(Current, s.Versions),
 	}
-	if v := Current.of(s.Versions); v != nil {
-		item.Version = v.Number
-	} else if v := Newest.of(s.Versions); v != nil {
-		item.Version = v.Number
-	}
-	return item
 }

@@ -72,9 +72,22 @@ func (s *Store) ask(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 		case p == Current && len(got.Versions) > 0:
 			return ErrNoActive
 		}
-		return ErrNoVersion
+		missing := &NoVersionError{Newest: numberOf(Newest, got.Versions), Secret: *got.Secret}
+		missing.Secret.Versions = nil
+		return missing
 	})
 	return reading, err
+}
+
+// Get gives a secret with all its versions and their values, as they are at ABEJA. Identical calls
+// share one: never change the answer.
+func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
+	var secret *client.Secret
+	err := s.withID(ctx, r, func(name, id string) (err error) {
+		secret, err = shared(ctx, s, "get", name, id, s.get)
+		return err
+	})
+	return secret, err
 }
 
 // Versions gives all versions of a secret by number, without values.

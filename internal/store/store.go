@@ -18,13 +18,22 @@ import (
 var (
 	// ErrNotFound: there is no such secret, or none that the mount shows.
 	ErrNotFound = errors.New("no such secret")
-	// ErrNoVersion: the secret has no version of that number.
-	ErrNoVersion = errors.New("no such version")
 	// ErrNoActive: every version of the secret is inactive.
 	ErrNoActive = errors.New("no active version")
 	// ErrExists: the secret exists already, and was only to be created.
 	ErrExists = errors.New("the secret exists")
 )
+
+// NoVersionError is a number that the secret has no version of.
+type NoVersionError struct {
+	// Newest is the number of the newest version; 0 when the secret has none.
+	Newest int
+	// Secret is the secret without its versions.
+	Secret client.Secret
+}
+
+// Error implements error.
+func (e *NoVersionError) Error() string { return "no such version" }
 
 // CASError says that a check-and-set write met another version than it asked for.
 type CASError struct{ Current int }
@@ -175,17 +184,18 @@ func (p Pick) of(versions []client.Version) *client.Version {
 	return best
 }
 
-// currentNumber is what check-and-set compares with: the version that a read gives, else the
-// newest.
-func currentNumber(versions []client.Version) int {
-	for _, p := range []Pick{Current, Newest} {
-		if v := p.of(versions); v != nil {
-			return v.Number
-		}
+// numberOf is what check-and-set compares with: the version that is picked, else the newest.
+func numberOf(p Pick, versions []client.Version) int {
+	if v := p.of(versions); v != nil {
+		return v.Number
+	}
+	if v := Newest.of(versions); v != nil {
+		return v.Number
 	}
 	return 0
 }
 
-func sameValue(v *client.Version, value []byte) bool {
-	return v != nil && bytes.Equal(v.Value, value)
+// holds says whether a version is in use and has the value.
+func holds(v *client.Version, value []byte) bool {
+	return v != nil && v.Status == client.Active && bytes.Equal(v.Value, value)
 }

@@ -341,7 +341,7 @@ func TestPicksOfVersions(t *testing.T) {
 			require.Equal(t, want, string(r.Version.Value))
 		}
 		_, err := s.Read(t.Context(), ByName("db"), 4)
-		require.ErrorIs(t, err, ErrNoVersion)
+		require.ErrorAs(t, err, new(*NoVersionError))
 		sim.SetStatus("db", 1, "inactive")
 		sim.SetStatus("db", 2, "inactive")
 		_, err = s.Read(t.Context(), ByName("db"), Current)

@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
 // Written is what a write came to.
 type Written struct {
-	ID string
-	// Version is the current version after the write.
-	Version int
+	ID, Description string
+	// Version is the current version after the write, and VersionCreatedAt when it was made.
+	Version          int
+	VersionCreatedAt time.Time
 	// Created says that the secret is new.
 	Created bool
 }
@@ -44,7 +46,10 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		return Written{}, err
 	}
 	s.dir.record(name, made.ID)
-	return Written{ID: made.ID, Version: max(1, currentNumber(made.Versions)), Created: true}, nil
+	return Written{
+		ID: made.ID, Description: n.Description,
+		Version: max(1, numberOf(Newest, made.Versions)), VersionCreatedAt: made.CreatedAt.Time, Created: true,
+	}, nil
 }
 
 // madeBefore looks for the secret that a create without a known outcome may have made.
@@ -60,7 +65,7 @@ func (s *Store) madeBefore(ctx context.Context, name string, value []byte) (*cli
 	if err != nil {
 		return nil, err
 	}
-	if len(secret.Versions) != 1 || !sameValue(Current.of(secret.Versions), value) {
+	if len(secret.Versions) != 1 || !holds(Newest.of(secret.Versions), value) {
 		return nil, ErrExists
 	}
 	return secret, nil
@@ -72,6 +77,8 @@ type Update struct {
 	Value []byte
 	// CAS, when not nil, is what the current version must be.
 	CAS *int
+	// Against says which version is the current one: Current or Newest.
+	Against Pick
 	client.SecretUpdate
 }
 
@@ -83,22 +90,25 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		if err != nil {
 			return err
 		}
-		w = Written{ID: id, Version: currentNumber(secret.Versions)}
-		if u.CAS != nil && *u.CAS != w.Version {
-			return &CASError{Current: w.Version}
+		before := numberOf(u.Against, secret.Versions)
+		if u.CAS != nil && *u.CAS != before {
+			return &CASError{Current: before}
 		}
-		if u.Value != nil && !sameValue(Current.of(secret.Versions), u.Value) {
-			v, err := s.addVersion(ctx, secret, u.Value)
-			if err != nil {
+		w = Written{ID: id, Description: secret.Description, Version: before}
+		v := u.Against.of(secret.Versions)
+		if u.Value != nil && !holds(v, u.Value) {
+			if v, err = s.addVersion(ctx, secret, u.Value); err != nil {
 				return err
 			}
-			w.Version = v.Number
+		}
+		if v != nil {
+			w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
 		}
 		if u.SecretUpdate == (client.SecretUpdate{}) {
 			return nil
 		}
 		_, err = s.client.UpdateSecret(ctx, id, u.SecretUpdate)
-		if before := currentNumber(secret.Versions); err != nil && w.Version != before {
+		if err != nil && w.Version != before {
 			return &PartialError{w.Version, err}
 		}
 		return err
@@ -128,7 +138,7 @@ func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []b
 			if err != nil {
 				return nil, err
 			}
-			if v := Newest.of(after.Versions); sameValue(v, value) && (newest == nil || v.Number > newest.Number) {
+			if v := Newest.of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
 				return v, nil
 			}
 			return nil, nil
@@ -223,13 +233,13 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 	if v := Pick(number).of(versions); v != nil {
 		return v, nil
 	}
-	return nil, ErrNoVersion
+	return nil, &NoVersionError{Newest: numberOf(Newest, versions)}
 }
 
 // goneVersion tells a version that vanished from a secret that did.
 func goneVersion(err error) error {
 	if errors.Is(err, client.ErrNotFound) {
-		return ErrNoVersion
+		return &NoVersionError{}
 	}
 	return err
 }

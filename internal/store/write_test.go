@@ -97,7 +97,7 @@ func TestCheckAndSet(t *testing.T) {
 		}
 		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: ptr(1)})
 		require.NoError(t, err)
-		require.Equal(t, Written{ID: w.ID, Version: 2}, w)
+		require.Equal(t, Written{ID: w.ID, Version: 2, VersionCreatedAt: w.VersionCreatedAt}, w)
 		sim.SetStatus("db", 2, "inactive")
 		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("3"), CAS: ptr(1)})
 		require.NoError(t, err, "the version that a read gives is what counts")
@@ -153,7 +153,7 @@ func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
 					}
 					w, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
 					require.NoError(t, err)
-					require.Equal(t, Written{ID: w.ID, Version: 1, Created: true}, w)
+					require.Equal(t, Written{ID: w.ID, Version: 1, VersionCreatedAt: w.VersionCreatedAt, Created: true}, w)
 					w, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
 					require.NoError(t, err)
 					require.Equal(t, 2, w.Version)
@@ -258,11 +258,11 @@ func TestStatusAndDeletionOfVersions(t *testing.T) {
 		require.Equal(t, 1, sim.Count("update_version"))
 		require.NoError(t, s.SetStatus(t.Context(), db, 2, client.Active))
 		require.Equal(t, "2", value(t, s, "db"))
-		require.ErrorIs(t, s.SetStatus(t.Context(), db, 3, client.Active), ErrNoVersion)
+		require.ErrorAs(t, s.SetStatus(t.Context(), db, 3, client.Active), new(*NoVersionError))
 
 		sim.AddFault(simulator.Fault{Op: "delete_version", Count: 1, Kind: simulator.FaultCut, AfterActing: true})
 		require.NoError(t, s.DeleteVersion(t.Context(), db, 1))
-		require.ErrorIs(t, s.DeleteVersion(t.Context(), db, 1), ErrNoVersion)
+		require.ErrorAs(t, s.DeleteVersion(t.Context(), db, 1), new(*NoVersionError))
 		versions, err := s.Versions(t.Context(), db)
 		require.NoError(t, err)
 		require.Len(t, versions, 1)
