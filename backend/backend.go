@@ -35,6 +35,7 @@ func Factory(version string) logical.Factory {
 			Help:           strings.TrimSpace(help),
 			BackendType:    logical.TypeLogical,
 			RunningVersion: version,
+			InitializeFunc: b.initialize,
 			Invalidate:     b.invalidate,
 			PathsSpecial: &logical.Paths{
 				SealWrapStorage: []string{configKey},
@@ -48,6 +49,14 @@ func Factory(version string) logical.Factory {
 				b.pathIDsList(),
 				b.pathID(),
 				b.pathNoName(),
+				b.pathGenerate(),
+				b.pathKVData(),
+				b.pathKVList(),
+				b.pathKVMetadata(),
+				b.pathKVDelete(),
+				b.pathKVUndelete(),
+				b.pathKVDestroy(),
+				b.pathKVSubkeys(),
 			},
 		}
 		if err := b.Setup(ctx, conf); err != nil {
@@ -116,7 +125,20 @@ func (b *backend) newMount(c config) (*mount, error) {
 	if err != nil {
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
 	}
-	return &mount{config: c, store: store.New(cl, c.NamePrefix)}, nil
+	var fresh store.Freshness
+	if !b.System().CachingDisabled() {
+		fresh = store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
+	}
+	return &mount{config: c, store: store.New(cl, c.NamePrefix, fresh)}, nil
+}
+
+// initialize loads the names in the background, so that the first request need not wait for them.
+// It never delays or fails a mount or an unseal.
+func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
+	if m, err := b.mount(ctx, &logical.Request{Storage: req.Storage}); err == nil {
+		m.store.Warm()
+	}
+	return nil
 }
 
 // forget makes the next request begin from the stored config; configMu is held.
@@ -179,7 +201,7 @@ func (b *backend) recover(req *logical.Request, err *error) {
 }
 
 // checkTypes refuses fields of the wrong type. The framework would too, but it words the refusal
-// with the value that it was given.
+// with the value that it was given, and takes true for the number or the text 1.
 func (b *backend) checkTypes(req *logical.Request) error {
 	path := b.Route(req.Path)
 	if path == nil || req.Operation == logical.HelpOperation {
@@ -187,10 +209,11 @@ func (b *backend) checkTypes(req *logical.Request) error {
 	}
 	d := framework.FieldData{Raw: req.Data, Schema: path.Fields}
 	for field, schema := range path.Fields {
-		if raw, given := req.Data[field]; !given || raw == nil {
+		if req.Data[field] == nil {
 			continue
 		}
-		if _, _, err := d.GetOkErr(field); err != nil {
+		_, isBool := req.Data[field].(bool)
+		if _, _, err := d.GetOkErr(field); err != nil || isBool && schema.Type != framework.TypeBool {
 			return badRequest("%s must be %s", field, typeNames[schema.Type])
 		}
 	}
@@ -204,4 +227,6 @@ var typeNames = map[framework.FieldType]string{
 	framework.TypeBool:             "true or false",
 	framework.TypeDurationSecond:   "a duration such as 30s, or a number of seconds",
 	framework.TypeCommaStringSlice: "a list of texts, or one text with commas",
+	framework.TypeCommaIntSlice:    "a list of whole numbers, or one text with commas",
+	framework.TypeMap:              "a map",
 }

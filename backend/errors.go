@@ -12,6 +12,9 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
+// casMismatch is the wording of KV v2, on which clients rely.
+const casMismatch = "check-and-set parameter did not match the current version"
+
 func badRequest(format string, args ...any) error {
 	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
@@ -30,12 +33,14 @@ func coded(err error) error {
 	case errors.Is(err, logical.ErrUnsupportedPath), errors.Is(err, logical.ErrUnsupportedOperation), errors.Is(err, logical.ErrReadOnly):
 		return err // Vault knows what to do with these
 	case errors.As(err, &cas):
-		// The wording of KV v2, on which clients rely.
-		return badRequest("check-and-set parameter did not match the current version (it is %d: read the secret and decide again)", cas.Current)
+		return badRequest("%s (it is %d: read the secret and decide again)", casMismatch, cas.Current)
 	case errors.As(err, &withheld):
 		status, advice = http.StatusNotFound, "ABEJA gives it out no more: write a later expired_at"
 	case errors.Is(err, store.ErrNotFound):
 		status, advice = http.StatusNotFound, "list the secrets to see which there are"
+	case errors.As(err, &noVersion) && noVersion.Newest == 0:
+		err = errors.New("the secret has no version")
+		status, advice = http.StatusNotFound, "write a value to give it one"
 	case errors.As(err, &noVersion):
 		status, advice = http.StatusNotFound, "list its versions to see which there are"
 	case errors.Is(err, store.ErrNoActive):
@@ -55,9 +60,15 @@ func coded(err error) error {
 		status, advice = http.StatusTooManyRequests, "wait a little, then try again"
 	case errors.Is(err, client.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		status, advice = http.StatusGatewayTimeout, "try again, or raise request_timeout in config"
-	case errors.Is(err, client.ErrBadAnswer), errors.Is(err, client.ErrUnavailable):
+	case errors.Is(err, client.ErrBadAnswer):
+		advice = "see that api_url in config is ABEJA's API, and no proxy answers in its place"
+	case errors.Is(err, client.ErrUnavailable):
 	default:
 		return err
+	}
+	var partial *store.PartialError
+	if errors.As(err, &partial) && err != error(partial) {
+		err = fmt.Errorf("the value is stored as version %d, but the rest is not: %w", partial.Version, err)
 	}
 	var unknown *store.UnknownOutcomeError
 	if errors.As(err, &unknown) {

@@ -40,7 +40,7 @@ cannot have the stored one sent elsewhere.`
 
 func (b *backend) pathConfig() *framework.Path {
 	described := map[int][]framework.Response{http.StatusOK: {{Description: "The connection, without its credential.", Fields: configAnswer}}}
-	done := map[int][]framework.Response{http.StatusNoContent: {{Description: "Stored."}}}
+	done := noContent("Stored.")
 	return &framework.Path{
 		Pattern:         "config",
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
@@ -58,12 +58,12 @@ func (b *backend) pathConfig() *framework.Path {
 			},
 			logical.CreateOperation: &framework.PathOperation{
 				Callback: b.writeConfig, Summary: "Write the connection.", Responses: done,
-				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "configure"},
+				DisplayAttrs:              verb("configure"),
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
 			logical.UpdateOperation: &framework.PathOperation{
 				Callback: b.writeConfig, Summary: "Write the connection.", Responses: done,
-				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "configure"},
+				DisplayAttrs:              verb("configure"),
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
 			logical.PatchOperation: &framework.PathOperation{
@@ -73,7 +73,7 @@ func (b *backend) pathConfig() *framework.Path {
 			},
 			logical.DeleteOperation: &framework.PathOperation{
 				Callback: b.deleteConfig, Summary: "Forget the connection and its credential.",
-				Responses:                 map[int][]framework.Response{http.StatusNoContent: {{Description: "Forgotten."}}},
+				Responses:                 noContent("Forgotten."),
 				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "delete", OperationSuffix: "configuration"},
 				ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
 			},
@@ -118,6 +118,18 @@ var configFields = map[string]*framework.FieldSchema{
 		Type: framework.TypeFloat, Default: 0.0,
 		Description: "The most requests that the mount sends to ABEJA in a second; 0 sets no limit.",
 	},
+	"cache_ttl": {
+		Type: framework.TypeDurationSecond, Default: 0,
+		Description: "How old a value may be that is given without asking ABEJA; 0, the default, asks at each read.",
+	},
+	"stale_if_error": {
+		Type: framework.TypeDurationSecond, Default: 0,
+		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
+	},
+	"cache_size": {
+		Type: framework.TypeInt, Default: 10_000,
+		Description: "How many values cache_ttl and stale_if_error keep in memory at the most, 1 to 1000000.",
+	},
 	"expired_secrets": {
 		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
 		Description: "What a read of an expired secret does: 'warn' gives it with a warning, 'deny' refuses with 403.",
@@ -161,6 +173,9 @@ type config struct {
 	RequestTimeout       time.Duration `json:"request_timeout"`
 	MaxRetries           int           `json:"max_retries"`
 	MaxRequestsPerSecond float64       `json:"max_requests_per_second"`
+	CacheTTL             time.Duration `json:"cache_ttl"`
+	StaleIfError         time.Duration `json:"stale_if_error"`
+	CacheSize            int           `json:"cache_size"`
 	ExpiredSecrets       string        `json:"expired_secrets"`
 	NamePrefix           string        `json:"name_prefix"`
 }
@@ -179,7 +194,7 @@ func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
 	}
 	var c config
 	if err := entry.DecodeJSON(&c); err != nil {
-		return nil, errors.New("the stored config cannot be read: write it again")
+		return nil, errors.New("the stored config cannot be read: delete it, then write it again")
 	}
 	return &c, nil
 }
@@ -202,6 +217,9 @@ func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *f
 		"request_timeout":         int(c.RequestTimeout / time.Second),
 		"max_retries":             c.MaxRetries,
 		"max_requests_per_second": c.MaxRequestsPerSecond,
+		"cache_ttl":               int(c.CacheTTL / time.Second),
+		"stale_if_error":          int(c.StaleIfError / time.Second),
+		"cache_size":              c.CacheSize,
 		"expired_secrets":         c.ExpiredSecrets,
 		"name_prefix":             c.NamePrefix,
 	}}, nil
@@ -215,6 +233,11 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	}
 	if stored == nil && req.Operation == logical.PatchOperation {
 		return nil, logical.CodedError(http.StatusNotFound, "not configured: write the whole config first")
+	}
+	for field := range req.Data {
+		if _, known := d.Schema[field]; !known {
+			return nil, badRequest("config has no such field: see 'vault path-help %sconfig'", req.MountPoint)
+		}
 	}
 	c, err := changedConfig(stored, d)
 	if err != nil {
@@ -309,8 +332,7 @@ func changedConfig(stored *config, d *framework.FieldData) (config, error) {
 }
 
 func given(d *framework.FieldData, field string) bool {
-	text, _ := d.Raw[field].(string)
-	return text != ""
+	return d.Get(field).(string) != ""
 }
 
 // target is where and as whom the credential is sent.
@@ -341,6 +363,12 @@ func (c *config) set(field string, value any) {
 		c.MaxRetries = value.(int)
 	case "max_requests_per_second":
 		c.MaxRequestsPerSecond = value.(float64)
+	case "cache_ttl":
+		c.CacheTTL = time.Duration(value.(int)) * time.Second
+	case "stale_if_error":
+		c.StaleIfError = time.Duration(value.(int)) * time.Second
+	case "cache_size":
+		c.CacheSize = value.(int)
 	case "expired_secrets":
 		c.ExpiredSecrets = value.(string)
 	case "name_prefix":
@@ -352,6 +380,9 @@ var (
 	prefixForm = regexp.MustCompile(`^[A-Za-z0-9_-]{0,200}$`)
 	tokenForm  = regexp.MustCompile(`^[!-~]+$`)
 )
+
+// maxAge is 30 days: longer than any outage, and shorter than a value should live unseen.
+const maxAge = 720 * time.Hour
 
 // check refuses what cannot work, with the field to correct.
 func (c *config) check() error {
@@ -372,6 +403,10 @@ func (c *config) check() error {
 		return badRequest("max_retries must be 0 to 10")
 	case !(c.MaxRequestsPerSecond == 0 || c.MaxRequestsPerSecond >= 0.1 && c.MaxRequestsPerSecond <= 10_000):
 		return badRequest("max_requests_per_second must be 0 for no limit, or 0.1 to 10000")
+	case max(c.CacheTTL, c.StaleIfError) > maxAge:
+		return badRequest("cache_ttl and stale_if_error must be at most 720h")
+	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
+		return badRequest("cache_size must be 1 to 1000000")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
 		return badRequest("expired_secrets must be '%s' or '%s'", expiredWarn, expiredDeny)
 	case !prefixForm.MatchString(c.NamePrefix):
@@ -385,7 +420,7 @@ func (c *config) check() error {
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil, u.Host == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
+	case err != nil, u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return badRequest("api_url must be a URL such as %s, without user, query or fragment", client.DefaultBaseURL)
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return nil

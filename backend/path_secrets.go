@@ -2,6 +2,8 @@ package backend
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -65,7 +67,7 @@ func (b *backend) pathSecret() *framework.Path {
 	p.Operations[logical.CreateOperation] = &framework.PathOperation{
 		Callback: b.createSecret, Summary: "Create the secret.",
 		Responses:    map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}},
-		DisplayAttrs: &framework.DisplayAttributes{OperationVerb: "write"},
+		DisplayAttrs: verb("write"),
 	}
 	return p
 }
@@ -77,7 +79,7 @@ func (b *backend) pathNoName() *framework.Path {
 	}}
 	return &framework.Path{
 		Pattern:      "secrets/.+",
-		HelpSynopsis: "No secret can have this name.",
+		HelpSynopsis: "No secret can have this name.", HelpDescription: "Here " + nameRule + ".",
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: refuse, logical.ListOperation: refuse, logical.UpdateOperation: refuse,
 			logical.PatchOperation: refuse, logical.DeleteOperation: refuse,
@@ -88,6 +90,14 @@ func (b *backend) pathNoName() *framework.Path {
 var nameField = &framework.FieldSchema{
 	Type: framework.TypeString, Required: true,
 	Description: "The secret's name: ASCII letters, digits, '_' and '-'.",
+}
+
+func verb(v string) *framework.DisplayAttributes {
+	return &framework.DisplayAttributes{OperationVerb: v}
+}
+
+func noContent(description string) map[int][]framework.Response {
+	return map[int][]framework.Response{http.StatusNoContent: {{Description: description}}}
 }
 
 // listPath makes a path that lists all secrets, each under the key that show gives it.
@@ -168,9 +178,6 @@ func itemInfo(item store.Item) map[string]any {
 
 // secretPath makes a path with what can be done to a secret that exists, by whatever ref finds it.
 func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Path {
-	attrs := func(verb string) *framework.DisplayAttributes {
-		return &framework.DisplayAttributes{OperationVerb: verb}
-	}
 	written := map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}}
 	return &framework.Path{
 		Pattern:      pattern,
@@ -189,18 +196,18 @@ func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Pat
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readSecret(ref), Summary: "Read the secret with its value.", DisplayAttrs: attrs("read"),
+				Callback: b.readSecret(ref), Summary: "Read the secret with its value.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret.", Fields: secretAnswer}}},
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.updateSecret(ref), Summary: "Change the secret.", DisplayAttrs: attrs("write"), Responses: written,
+				Callback: b.updateSecret(ref), Summary: "Change the secret.", DisplayAttrs: verb("write"), Responses: written,
 			},
 			logical.PatchOperation: &framework.PathOperation{
-				Callback: b.updateSecret(ref), Summary: "Change the secret; null clears a field.", DisplayAttrs: attrs("patch"), Responses: written,
+				Callback: b.updateSecret(ref), Summary: "Change the secret; null clears a field.", DisplayAttrs: verb("patch"), Responses: written,
 			},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.deleteSecret(ref), Summary: "Delete the secret with all its versions.", DisplayAttrs: attrs("delete"),
-				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "There is no such secret any more."}}},
+				Callback: b.deleteSecret(ref), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"),
+				Responses: noContent("There is no such secret any more."),
 			},
 		},
 	}
@@ -208,7 +215,7 @@ func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Pat
 
 var writeAnswer = map[string]*framework.FieldSchema{
 	"id":      {Type: framework.TypeString, Description: "ABEJA's id of the secret."},
-	"version": {Type: framework.TypeInt, Description: "The current version after the write."},
+	"version": {Type: framework.TypeInt, Description: "The current version after the write, or null where there is none."},
 	"created": {Type: framework.TypeBool, Description: "Whether the secret is new."},
 }
 
@@ -235,7 +242,10 @@ type refFunc func(*framework.FieldData) (store.Ref, error)
 const nameRule = "a secret's name must have 1 to 512 ASCII letters, digits, '_' and '-', and no slash"
 
 func secretName(d *framework.FieldData) (string, error) {
-	name := d.Get("name").(string)
+	return checkedName(d.Get("name").(string))
+}
+
+func checkedName(name string) (string, error) {
 	if !store.ValidName(name) {
 		return "", badRequest("%s", nameRule)
 	}
@@ -243,15 +253,18 @@ func secretName(d *framework.FieldData) (string, error) {
 }
 
 func (b *backend) secretExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	name, err := secretName(d)
-	if err != nil {
+	return b.exists(ctx, req, d.Get("name").(string))
+}
+
+func (b *backend) exists(ctx context.Context, req *logical.Request, name string) (bool, error) {
+	if !store.ValidName(name) {
 		return false, nil // the handler refuses, once the policy has let the request through
 	}
 	m, err := b.mount(ctx, req)
 	if err != nil {
 		return false, nil
 	}
-	return m.store.Exists(ctx, name)
+	return m.store.Exists(ctx, name), nil
 }
 
 func (b *backend) readSecret(ref refFunc) framework.OperationFunc {
@@ -298,14 +311,27 @@ func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, p
 		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
 	}
 	encodeValue(resp.Data, v.Value)
-	if at := s.ExpiredAt.Time; !at.IsZero() && at.Before(time.Now()) {
-		withheld := &store.WithheldError{ExpiredAt: at}
-		if m.config.ExpiredSecrets == expiredDeny {
-			return nil, m.expired(withheld)
-		}
-		resp.AddWarning("This secret has " + withheld.Error() + ".")
+	if err := m.warn(resp, reading); err != nil {
+		return nil, err
 	}
 	return resp, nil
+}
+
+// warn adds what a reader should know of a value; an expired one may be refused.
+func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
+	if r.Stale > 0 {
+		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", r.Stale.Round(time.Second)))
+	}
+	at := r.Secret.ExpiredAt.Time
+	if at.IsZero() || at.After(time.Now()) {
+		return nil
+	}
+	withheld := &store.WithheldError{ExpiredAt: at}
+	if err := m.expired(withheld); err != error(withheld) {
+		return err
+	}
+	resp.AddWarning("This secret has " + withheld.Error() + ".")
+	return nil
 }
 
 // expired turns a secret that has expired into the refusal that the config asks for.
@@ -350,6 +376,9 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
 	}
 	written, err := m.store.Create(ctx, n, w.CAS)
+	if err == store.ErrExists && w.CAS != nil { // cas=0, for a secret that Vault did not know of
+		return nil, badRequest("%s (the secret exists: read it and decide again)", casMismatch)
+	}
 	return writtenResponse(written, err)
 }
 
@@ -368,18 +397,27 @@ func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {
 			return nil, err
 		}
 		written, err := m.store.Update(ctx, r, w)
-		if err == store.ErrNotFound {
-			return nil, logical.CodedError(http.StatusNotFound, "there is no such secret: write it again, with a value, to create it")
-		}
-		return writtenResponse(written, err)
+		return writtenResponse(written, m.expired(goneForWrite(err)))
 	}
+}
+
+// goneForWrite words that there is nothing to update: an update never creates.
+func goneForWrite(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return logical.CodedError(http.StatusNotFound, "there is no such secret: write it again to secrets/NAME, with a value, to create it")
+	}
+	return err
 }
 
 func writtenResponse(w store.Written, err error) (*logical.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logical.Response{Data: map[string]any{"id": w.ID, "version": w.Version, "created": w.Created}}, nil
+	resp := &logical.Response{Data: map[string]any{"id": w.ID, "version": nil, "created": w.Created}}
+	if w.Version > 0 {
+		resp.Data["version"] = w.Version
+	}
+	return resp, nil
 }
 
 func (b *backend) deleteSecret(ref refFunc) framework.OperationFunc {

@@ -46,9 +46,6 @@ func (b *backend) pathVersionsList() *framework.Path {
 }
 
 func (b *backend) pathVersion() *framework.Path {
-	attrs := func(verb string) *framework.DisplayAttributes {
-		return &framework.DisplayAttributes{OperationVerb: verb}
-	}
 	return &framework.Path{
 		Pattern:         "secrets/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: "secret-version"},
@@ -61,16 +58,16 @@ func (b *backend) pathVersion() *framework.Path {
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readVersion, Summary: "Read the version with its value.", DisplayAttrs: attrs("read"),
+				Callback: b.readVersion, Summary: "Read the version with its value.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret with this version.", Fields: secretAnswer}}},
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.writeVersion, Summary: "Make the version active or inactive.", DisplayAttrs: attrs("write"),
-				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "The version has this status."}}},
+				Callback: b.writeVersion, Summary: "Make the version active or inactive.", DisplayAttrs: verb("write"),
+				Responses: noContent("The version has this status."),
 			},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.deleteVersion, Summary: "Delete the version for good.", DisplayAttrs: attrs("delete"),
-				Responses: map[int][]framework.Response{http.StatusNoContent: {{Description: "Deleted."}}},
+				Callback: b.deleteVersion, Summary: "Delete the version for good.", DisplayAttrs: verb("delete"),
+				Responses: noContent("Deleted."),
 			},
 		},
 	}
@@ -102,7 +99,7 @@ func (b *backend) listVersions(ctx context.Context, req *logical.Request, d *fra
 	return logical.ListResponseWithInfo(keys, info), nil
 }
 
-// version gives what a path with name and version means.
+// versionOf gives what a path with name and version means.
 func (b *backend) versionOf(ctx context.Context, req *logical.Request, d *framework.FieldData) (*mount, store.Ref, store.Pick, error) {
 	name, err := secretName(d)
 	if err != nil {

@@ -24,9 +24,9 @@ func parseWrite(d *framework.FieldData) (store.Update, error) {
 	if u.Value, err = decodeValue(d); err != nil {
 		return u, err
 	}
-	if raw, given := d.Raw["description"]; given {
+	if _, given := d.Raw["description"]; given {
 		text := d.Get("description").(string)
-		if !utf8.ValidString(text) || raw != nil && len(text) > maxDescription {
+		if !utf8.ValidString(text) || len(text) > maxDescription {
 			return u, badRequest("description must be UTF-8 text of at most %d bytes", maxDescription)
 		}
 		u.Description = &text
@@ -123,7 +123,8 @@ func parseExpiry(text string) (*time.Time, error) {
 
 func versionNumber(text string) (store.Pick, error) {
 	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil || n < 1 {
+	// Each version has one path, else a policy about "3" could be passed by with "03".
+	if err != nil || n < 1 || text != strconv.FormatInt(n, 10) {
 		return 0, badRequest("version must be a whole number, 1 or more: list the secret's versions to see which there are")
 	}
 	return store.Pick(n), nil

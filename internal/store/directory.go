@@ -60,20 +60,13 @@ func (d *directory) find(ctx context.Context, r Ref) (name, id string, err error
 	return "", "", ErrNotFound
 }
 
-// exists says whether a name is known. An error means that nothing is known yet.
-func (d *directory) exists(ctx context.Context, name string) (bool, error) {
+// exists says whether a name is known, and does its best to know.
+func (d *directory) exists(ctx context.Context, name string) bool {
 	_, _, known := d.peek(ByName(name))
-	if known {
-		return true, nil
+	if !known && d.load(ctx, existsInterval) == nil {
+		_, _, known = d.peek(ByName(name))
 	}
-	err := d.load(ctx, existsInterval)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ids == nil {
-		return false, err
-	}
-	_, known = d.ids[name]
-	return known, nil
+	return known
 }
 
 // peek answers from what is known now.

@@ -62,7 +62,7 @@ func (s *Store) ask(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 		if err != nil {
 			return err
 		}
-		v := p.of(got.Versions)
+		v := p.Of(got.Versions)
 		switch {
 		case v != nil:
 			reading = &Reading{Secret: *got.Secret, Version: *v}

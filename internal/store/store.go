@@ -91,10 +91,9 @@ func (s *Store) Verify(ctx context.Context) error {
 	return err
 }
 
-// Exists answers from the names that are known, and makes them known at most once a minute.
-func (s *Store) Exists(ctx context.Context, name string) (bool, error) {
-	return s.dir.exists(ctx, name)
-}
+// Exists answers from the names that are known, and makes them known at most once a minute. While
+// ABEJA fails and no name is known yet, none exists: who then creates learns from ABEJA what does.
+func (s *Store) Exists(ctx context.Context, name string) bool { return s.dir.exists(ctx, name) }
 
 // List gives all secrets as they are now.
 func (s *Store) List(ctx context.Context) (*Listing, error) { return s.dir.current(ctx) }
@@ -170,8 +169,8 @@ const (
 	Newest Pick = -1
 )
 
-// of gives the version that is picked, or nil.
-func (p Pick) of(versions []client.Version) *client.Version {
+// Of gives the version that is picked, or nil.
+func (p Pick) Of(versions []client.Version) *client.Version {
 	var best *client.Version
 	for i := range versions {
 		v := &versions[i]
@@ -186,10 +185,10 @@ func (p Pick) of(versions []client.Version) *client.Version {
 
 // numberOf is what check-and-set compares with: the version that is picked, else the newest.
 func numberOf(p Pick, versions []client.Version) int {
-	if v := p.of(versions); v != nil {
+	if v := p.Of(versions); v != nil {
 		return v.Number
 	}
-	if v := Newest.of(versions); v != nil {
+	if v := Newest.Of(versions); v != nil {
 		return v.Number
 	}
 	return 0

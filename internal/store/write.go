@@ -12,7 +12,8 @@ import (
 // Written is what a write came to.
 type Written struct {
 	ID, Description string
-	// Version is the current version after the write, and VersionCreatedAt when it was made.
+	// Version is the current version after the write, and VersionCreatedAt when it was made; zero
+	// where no version was written and ABEJA told of none.
 	Version          int
 	VersionCreatedAt time.Time
 	// Created says that the secret is new.
@@ -65,7 +66,7 @@ func (s *Store) madeBefore(ctx context.Context, name string, value []byte) (*cli
 	if err != nil {
 		return nil, err
 	}
-	if len(secret.Versions) != 1 || !holds(Newest.of(secret.Versions), value) {
+	if len(secret.Versions) != 1 || !holds(Newest.Of(secret.Versions), value) {
 		return nil, ErrExists
 	}
 	return secret, nil
@@ -86,6 +87,14 @@ type Update struct {
 func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 	var w Written
 	err := s.write(ctx, r, func(name, id string) error {
+		if u.Value == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
+			// Nothing to compare: this reaches a secret too that ABEJA no more gives out.
+			secret, err := s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+			if err == nil {
+				w = Written{ID: id, Description: secret.Description, Version: numberOf(u.Against, secret.Versions)}
+			}
+			return err
+		}
 		secret, err := s.get(ctx, name, id)
 		if err != nil {
 			return err
@@ -95,7 +104,7 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 			return &CASError{Current: before}
 		}
 		w = Written{ID: id, Description: secret.Description, Version: before}
-		v := u.Against.of(secret.Versions)
+		v := u.Against.Of(secret.Versions)
 		if u.Value != nil && !holds(v, u.Value) {
 			if v, err = s.addVersion(ctx, secret, u.Value); err != nil {
 				return err
@@ -131,14 +140,14 @@ func (e *PartialError) Error() string {
 func (e *PartialError) Unwrap() error { return e.Err }
 
 func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []byte) (*client.Version, error) {
-	newest := Newest.of(before.Versions)
+	newest := Newest.Of(before.Versions)
 	return once(func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) },
 		func() (*client.Version, error) {
 			after, err := s.get(ctx, before.Name, before.ID)
 			if err != nil {
 				return nil, err
 			}
-			if v := Newest.of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
+			if v := Newest.Of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
 				return v, nil
 			}
 			return nil, nil
@@ -205,8 +214,12 @@ func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.
 		if err != nil || v.Status == status {
 			return err
 		}
-		_, err = s.client.UpdateVersion(ctx, id, v.ID, status)
-		return goneVersion(err)
+		if _, err = s.client.UpdateVersion(ctx, id, v.ID, status); unknownID(err) {
+			if _, gone := s.version(ctx, name, id, number); gone != nil {
+				return gone
+			}
+		}
+		return err
 	})
 }
 
@@ -217,9 +230,10 @@ func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
 		if err != nil {
 			return err
 		}
-		err = s.client.DeleteVersion(ctx, id, v.ID)
-		if errors.Is(err, client.ErrNotFound) {
-			return nil // it was there a moment ago: deleted by this call's first try, or by another
+		if err = s.client.DeleteVersion(ctx, id, v.ID); unknownID(err) {
+			if _, gone := s.version(ctx, name, id, number); errors.As(gone, new(*NoVersionError)) {
+				return nil // by this call's first try, whose answer was lost, or by another
+			}
 		}
 		return err
 	})
@@ -230,18 +244,10 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 	if err != nil {
 		return nil, err
 	}
-	if v := Pick(number).of(versions); v != nil {
+	if v := Pick(number).Of(versions); v != nil {
 		return v, nil
 	}
 	return nil, &NoVersionError{Newest: numberOf(Newest, versions)}
-}
-
-// goneVersion tells a version that vanished from a secret that did.
-func goneVersion(err error) error {
-	if errors.Is(err, client.ErrNotFound) {
-		return &NoVersionError{}
-	}
-	return err
 }
 
 // write runs do alone among the writers of the secret's name.

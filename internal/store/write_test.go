@@ -36,8 +36,7 @@ func TestCreateNeverChangesASecretThatExists(t *testing.T) {
 				_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("theirs")}, nil)
 				require.ErrorIs(t, err, ErrExists, "even with the same value: that would tell it to one who may not read")
 				require.Equal(t, []string{"theirs"}, versionsAt(t, sim, "db"))
-				exists, err := s.Exists(t.Context(), "db")
-				require.NoError(t, err)
+				exists := s.Exists(t.Context(), "db")
 				require.True(t, exists, "the next write is an update")
 			})
 		})
@@ -59,8 +58,7 @@ func TestUpdateNeverMakesASecret(t *testing.T) {
 		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("w")})
 		require.ErrorIs(t, err, ErrNotFound)
 		require.Zero(t, sim.Len())
-		exists, err := s.Exists(t.Context(), "db")
-		require.NoError(t, err)
+		exists := s.Exists(t.Context(), "db")
 		require.False(t, exists, "the next write is a create")
 	})
 }
@@ -260,6 +258,7 @@ func TestStatusAndDeletionOfVersions(t *testing.T) {
 		require.Equal(t, "2", value(t, s, "db"))
 		require.ErrorAs(t, s.SetStatus(t.Context(), db, 3, client.Active), new(*NoVersionError))
 
+		sim.SetBehavior(simulator.Behavior{UnknownIDIs403: true})
 		sim.AddFault(simulator.Fault{Op: "delete_version", Count: 1, Kind: simulator.FaultCut, AfterActing: true})
 		require.NoError(t, s.DeleteVersion(t.Context(), db, 1))
 		require.ErrorAs(t, s.DeleteVersion(t.Context(), db, 1), new(*NoVersionError))
@@ -268,6 +267,17 @@ func TestStatusAndDeletionOfVersions(t *testing.T) {
 		require.Len(t, versions, 1)
 		require.Equal(t, 2, versions[0].Number)
 		require.Nil(t, versions[0].Value)
+	})
+}
+
+func TestASecretThatABEJAWithholdsCanBeRenewed(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.SetBehavior(simulator.Behavior{ExpiredIs404: true})
+		sim.Create("db", []byte("1"))
+		sim.SetExpiry("db", time.Now().Add(-time.Hour))
+		_, err := s.Update(t.Context(), ByName("db"), Update{SecretUpdate: client.SecretUpdate{ExpiredAt: ptr(time.Now().Add(time.Hour))}})
+		require.NoError(t, err)
+		require.Equal(t, "1", value(t, s, "db"))
 	})
 }
 

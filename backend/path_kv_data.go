@@ -1,0 +1,306 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/mitchellh/mapstructure"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+// kvPrefix names the KV v2 paths in the ids of Vault's OpenAPI document.
+const kvPrefix = operationPrefix + "-kv"
+
+const (
+	dataSynopsis    = "A secret as KV version 2 shows it."
+	dataDescription = `
+The same secrets as at secrets/NAME, in the shape of the KV version 2 engine, for the
+clients that speak it. A value that is a JSON object is the data; any other text is
+{"value": TEXT}. The current version is the newest, as in KV version 2: when it is
+inactive the secret is deleted until it is undeleted or written again.`
+)
+
+func (b *backend) pathKVData() *framework.Path {
+	written := map[int][]framework.Response{http.StatusOK: {{Description: "The metadata of the version.", Fields: kvVersionAnswer}}}
+	return &framework.Path{
+		Pattern:         "data/(?P<path>.+)",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: kvPrefix},
+		HelpSynopsis:    dataSynopsis,
+		HelpDescription: strings.TrimSpace(dataDescription),
+		Fields: map[string]*framework.FieldSchema{
+			"path":    kvNameField,
+			"version": {Type: framework.TypeInt, Query: true, Description: "Read this version; the newest when not given."},
+			"data":    {Type: framework.TypeMap, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The map to store."},
+			"options": {Type: framework.TypeMap, Description: "'cas' in it writes only if that is the current version; 0: only if there is no such secret."},
+		},
+		ExistenceCheck: b.kvExists,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.readKVData, Summary: "Read a version.", DisplayAttrs: verb("read"),
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version.", Fields: map[string]*framework.FieldSchema{
+					"data":     {Type: framework.TypeMap, Description: "The map that is stored.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+					"metadata": {Type: framework.TypeMap, Description: "The version's number, times and state."},
+				}}}},
+			},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.createKVData, Summary: "Create the secret.", DisplayAttrs: verb("write"), Responses: written},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.updateKVData, Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
+			logical.PatchOperation:  &framework.PathOperation{Callback: b.patchKVData, Summary: "Merge into the current version.", DisplayAttrs: verb("patch"), Responses: written},
+			logical.DeleteOperation: &framework.PathOperation{
+				Callback: b.deleteKVData, Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete brings it back."),
+			},
+		},
+	}
+}
+
+// kvNameField has the name that KV v2 gives it.
+var kvNameField = &framework.FieldSchema{
+	Type: framework.TypeString, Required: true,
+	Description: "The secret's name: ASCII letters, digits, '_' and '-'.",
+}
+
+var kvVersionAnswer = map[string]*framework.FieldSchema{
+	"version":         {Type: framework.TypeInt, Description: "The version's number."},
+	"created_time":    {Type: framework.TypeString, Description: "When the version was made."},
+	"deletion_time":   {Type: framework.TypeString, Description: "When the version was made inactive, or empty."},
+	"destroyed":       {Type: framework.TypeBool, Description: "Whether ABEJA has the version no more."},
+	"custom_metadata": {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
+}
+
+func kvName(d *framework.FieldData) (string, error) {
+	return checkedName(d.Get("path").(string))
+}
+
+func (b *backend) kvExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	return b.exists(ctx, req, d.Get("path").(string))
+}
+
+// kvMount gives what every KV path begins with.
+func (b *backend) kvMount(ctx context.Context, req *logical.Request, d *framework.FieldData) (*mount, store.Ref, error) {
+	name, err := kvName(d)
+	if err != nil {
+		return nil, store.Ref{}, err
+	}
+	m, err := b.mount(ctx, req)
+	return m, store.ByName(name), err
+}
+
+func (b *backend) readKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	return b.readKV(ctx, req, d, "data", func(m map[string]any) map[string]any { return m })
+}
+
+// readKV answers a read of a version with what show makes of its map, under key.
+func (b *backend) readKV(ctx context.Context, req *logical.Request, d *framework.FieldData, key string, show func(map[string]any) map[string]any) (*logical.Response, error) {
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	pick := store.Newest
+	if n := d.Get("version").(int); n > 0 {
+		pick = store.Pick(n)
+	}
+	reading, err := m.store.Read(ctx, r, pick)
+	var missing *store.NoVersionError
+	switch {
+	case errors.As(err, &missing) && pick > 0 && int(pick) < missing.Newest:
+		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{
+			key: nil, "metadata": kvVersion(int(pick), nil, missing.Secret.Description),
+		}}, req, http.StatusNotFound)
+	case err != nil:
+		return nil, m.expired(err)
+	}
+	v := &reading.Version
+	resp := &logical.Response{Data: map[string]any{
+		key: nil, "metadata": kvVersion(v.Number, v, reading.Secret.Description),
+	}}
+	if err := m.warn(resp, reading); err != nil {
+		return nil, err
+	}
+	if v.Status != client.Active {
+		return logical.RespondWithStatusCode(resp, req, http.StatusNotFound)
+	}
+	resp.Data[key] = show(decodeMap(v.Value))
+	return resp, nil
+}
+
+// kvVersion is the metadata of a version; nil is one that ABEJA has no more, and so no times of.
+func kvVersion(number int, v *client.Version, description string) map[string]any {
+	about := map[string]any{
+		"version":         number,
+		"created_time":    "",
+		"deletion_time":   "",
+		"destroyed":       v == nil,
+		"custom_metadata": customMetadata(description),
+	}
+	if v != nil {
+		about["created_time"] = v.CreatedAt.Format(time.RFC3339Nano)
+		about["deletion_time"] = deletionTime(v)
+	}
+	return about
+}
+
+// deletionTime is when ABEJA last changed a version that is inactive now: it does not say more.
+func deletionTime(v *client.Version) string {
+	if v.Status == client.Active {
+		return ""
+	}
+	return v.UpdatedAt.Format(time.RFC3339Nano)
+}
+
+func customMetadata(description string) any {
+	if description == "" {
+		return nil
+	}
+	return map[string]any{"description": description}
+}
+
+// kvWrite is the data and options of a write.
+func kvWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) {
+	data, ok := d.Raw["data"].(map[string]any)
+	if !ok {
+		return nil, nil, badRequest("no data provided")
+	}
+	options, _ := d.Get("options").(map[string]any)
+	if raw, given := options["cas"]; given {
+		cas = new(int)
+		if err := mapstructure.WeakDecode(raw, cas); err != nil {
+			return nil, nil, badRequest("error parsing check-and-set parameter")
+		}
+	}
+	return data, cas, nil
+}
+
+func (b *backend) createKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := kvName(d)
+	if err != nil {
+		return nil, err
+	}
+	data, cas, err := kvWrite(d)
+	if err != nil {
+		return nil, err
+	}
+	value, err := encodeMap(data)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNewName(m.config.NamePrefix + name); err != nil {
+		return nil, err
+	}
+	written, err := m.store.Create(ctx, client.NewSecret{Name: name, Value: value}, cas)
+	return kvWritten(written, err)
+}
+
+func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	data, cas, err := kvWrite(d)
+	if err != nil {
+		return nil, err
+	}
+	value, err := encodeMap(data)
+	if err != nil {
+		return nil, err
+	}
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: cas, Against: store.Newest})
+	return kvWritten(written, goneForWrite(err))
+}
+
+func kvWritten(w store.Written, err error) (*logical.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	v := client.Version{Status: client.Active, CreatedAt: client.Time{Time: w.VersionCreatedAt}}
+	return &logical.Response{Data: kvVersion(w.Version, &v, w.Description)}, nil
+}
+
+// patchKVData merges into the version that it has read, and begins anew when another writer was
+// faster.
+func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	data, cas, err := kvWrite(d)
+	if err != nil {
+		return nil, err
+	}
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		secret, err := m.store.Get(ctx, r)
+		if err != nil {
+			return nil, m.expired(err)
+		}
+		current := store.Newest.Of(secret.Versions)
+		if current == nil {
+			return logical.RespondWithStatusCode(nil, req, http.StatusNotFound)
+		}
+		if cas != nil && *cas != current.Number {
+			return nil, &store.CASError{Current: current.Number}
+		}
+		if current.Status != client.Active {
+			return logical.RespondWithStatusCode(&logical.Response{
+				Data: kvVersion(current.Number, current, secret.Description),
+			}, req, http.StatusNotFound)
+		}
+		value, err := encodeMap(merged(decodeMap(current.Value), data))
+		if err != nil {
+			return nil, err
+		}
+		written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: &current.Number, Against: store.Newest})
+		if errors.As(err, new(*store.CASError)) && cas == nil && ctx.Err() == nil {
+			continue
+		}
+		return kvWritten(written, goneForWrite(err))
+	}
+}
+
+// merged is RFC 7396's merge of a patch into a map, which it leaves as it is.
+func merged(into, patch map[string]any) map[string]any {
+	out := maps.Clone(into)
+	for key, value := range patch {
+		change, isMap := value.(map[string]any)
+		switch {
+		case value == nil:
+			delete(out, key)
+		case isMap:
+			old, _ := out[key].(map[string]any)
+			if old == nil {
+				old = map[string]any{}
+			}
+			out[key] = merged(old, change)
+		default:
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// deleteKVData does nothing when the newest version is inactive already, so that a repeated
+// delete never reaches an older one.
+func (b *backend) deleteKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := m.store.Versions(ctx, r)
+	if err != nil {
+		return nil, ignoreAbsent(err)
+	}
+	newest := store.Newest.Of(versions)
+	if newest == nil {
+		return nil, nil
+	}
+	return nil, ignoreAbsent(m.store.SetStatus(ctx, r, newest.Number, client.Inactive))
+}

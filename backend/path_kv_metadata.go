@@ -1,0 +1,163 @@
+package backend
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+const (
+	metadataSynopsis    = "What KV version 2 tells of a secret beside its values."
+	metadataDescription = `
+Read gives the secret's versions with their times and state. custom_metadata has one key,
+'description': ABEJA has room for no other. max_versions, cas_required and
+delete_version_after can only have their defaults. Delete deletes the secret with all
+its versions.`
+)
+
+// maxDestroyed bounds how many versions that ABEJA has no more are shown as destroyed.
+const maxDestroyed = 1000
+
+func (b *backend) pathKVList() *framework.Path {
+	return b.listPath("metadata/?$", "kv-secrets", listSynopsis, listDescription,
+		"The names, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
+			return item.Name, itemInfo(item)
+		})
+}
+
+func (b *backend) pathKVMetadata() *framework.Path {
+	return &framework.Path{
+		Pattern:         "metadata/(?P<path>.+)",
+		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: kvPrefix, OperationSuffix: "metadata"},
+		HelpSynopsis:    metadataSynopsis,
+		HelpDescription: strings.TrimSpace(metadataDescription),
+		Fields: map[string]*framework.FieldSchema{
+			"path":                 kvNameField,
+			"custom_metadata":      {Type: framework.TypeMap, Description: "'description' of the secret; no other key."},
+			"max_versions":         {Type: framework.TypeInt, Description: "0, the default: ABEJA decides how many versions it keeps."},
+			"cas_required":         {Type: framework.TypeBool, Description: "false, the default: check-and-set cannot be demanded."},
+			"delete_version_after": {Type: framework.TypeDurationSecond, Description: "0, the default: versions are not deleted by time."},
+		},
+		ExistenceCheck: b.kvExists,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.readKVMetadata, Summary: "Read the versions and times.", DisplayAttrs: verb("read"),
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret without its values.", Fields: kvMetadataAnswer}}},
+			},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.createKVMetadata, Summary: "Refuse metadata of a secret that does not exist.", DisplayAttrs: verb("write"), Responses: noContent("Never.")},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.writeKVMetadata, Summary: "Set the description.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
+			logical.PatchOperation:  &framework.PathOperation{Callback: b.writeKVMetadata, Summary: "Set or clear the description.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
+			logical.ListOperation:   &framework.PathOperation{Callback: emptyFolder, Unpublished: true},
+			logical.DeleteOperation: &framework.PathOperation{Callback: b.deleteKVMetadata, Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("There is no such secret any more.")},
+		},
+	}
+}
+
+var kvMetadataAnswer = map[string]*framework.FieldSchema{
+	"versions":             {Type: framework.TypeMap, Description: "Times and state of each version, by number."},
+	"current_version":      {Type: framework.TypeInt, Description: "The newest version."},
+	"oldest_version":       {Type: framework.TypeInt, Description: "The oldest version that is shown, or 0 when all are."},
+	"created_time":         {Type: framework.TypeString, Description: "When the secret was created."},
+	"updated_time":         {Type: framework.TypeString, Description: "When the newest version was created."},
+	"max_versions":         {Type: framework.TypeInt, Description: "Always 0."},
+	"cas_required":         {Type: framework.TypeBool, Description: "Always false."},
+	"delete_version_after": {Type: framework.TypeString, Description: "Always '0s'."},
+	"custom_metadata":      {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
+	"last_updated_by":      {Type: framework.TypeMap, Description: "Always null: ABEJA knows the mount's user alone."},
+}
+
+// emptyFolder lists what lies below a name: nothing, since names at ABEJA have no slash.
+func emptyFolder(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+	return nil, nil
+}
+
+func (b *backend) readKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := m.store.Get(ctx, r)
+	if err != nil {
+		return nil, m.expired(err)
+	}
+	newest, updated := 0, secret.CreatedAt.Time
+	if v := store.Newest.Of(secret.Versions); v != nil {
+		newest, updated = v.Number, v.CreatedAt.Time
+	}
+	oldest := max(0, newest-maxDestroyed)
+	versions := make(map[string]any)
+	for n := oldest + 1; n <= newest; n++ {
+		versions[strconv.Itoa(n)] = kvMetadataVersion(store.Pick(n).Of(secret.Versions))
+	}
+	return &logical.Response{Data: map[string]any{
+		"versions":             versions,
+		"current_version":      newest,
+		"oldest_version":       oldest,
+		"created_time":         secret.CreatedAt.Format(time.RFC3339Nano),
+		"updated_time":         updated.Format(time.RFC3339Nano),
+		"max_versions":         0,
+		"cas_required":         false,
+		"delete_version_after": "0s",
+		"custom_metadata":      customMetadata(secret.Description),
+		"last_updated_by":      nil,
+	}}, nil
+}
+
+func kvMetadataVersion(v *client.Version) map[string]any {
+	about := kvVersion(0, v, "")
+	delete(about, "version")
+	delete(about, "custom_metadata")
+	about["created_by"], about["deleted_by"] = nil, nil // ABEJA knows the mount's user alone
+	return about
+}
+
+func (b *backend) createKVMetadata(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+	return nil, badRequest("there is no such secret, and ABEJA keeps none without a value: write data/NAME first")
+}
+
+// writeKVMetadata replaces the description, or with PATCH merges into it.
+func (b *backend) writeKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	if d.Get("max_versions").(int) != 0 || d.Get("cas_required").(bool) || d.Get("delete_version_after").(int) != 0 {
+		return nil, badRequest("max_versions, cas_required and delete_version_after must be left at 0, false and 0: ABEJA has no such settings")
+	}
+	raw, given := d.Raw["custom_metadata"]
+	custom, _ := raw.(map[string]any)
+	description := ""
+	for key, value := range custom {
+		text, ok := value.(string)
+		switch {
+		case key != "description":
+			return nil, badRequest("custom_metadata can have the key 'description' alone: ABEJA has room for no other")
+		case value == nil && req.Operation == logical.PatchOperation:
+		case !ok || text == "" || len(text) > maxDescription:
+			return nil, badRequest("custom_metadata's description must be text of 1 to %d bytes", maxDescription)
+		}
+		description = text
+	}
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	var u store.Update
+	if given && (req.Operation != logical.PatchOperation || raw == nil || len(custom) > 0) {
+		u.Description = &description
+	}
+	_, err = m.store.Update(ctx, r, u)
+	return nil, goneForWrite(err)
+}
+
+func (b *backend) deleteKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	m, r, err := b.kvMount(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	return nil, m.store.Delete(ctx, r)
+}
