@@ -1,0 +1,44 @@
+# The plugin's version as Vault wants it: semantic, with a v.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
+# Where build puts the binary. Vault's -dev-plugin-dir takes every file of a directory for a plugin,
+# so the demo builds into one of its own.
+BIN ?= bin
+
+COVERED := ./client,./internal/store,./backend
+COVERAGE := 90
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo dev test test-unit test-e2e lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the plugin into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
+
+demo: ## show the plugin at work: a dev Vault, the simulator, secrets, policies; ends by itself
+	@scripts/demo.sh
+
+dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
+	@scripts/dev.sh
+
+test: test-unit test-e2e ## run all tests, and check the coverage
+
+test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
+	@mkdir -p bin
+	go test -race -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/e2e)
+	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
+		/^total:/ { sub("%", "", $$3); got = $$3 } \
+		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
+			if (got + 0 < want) { printf "want at least %s %%\n", want; exit 1 } }'
+
+test-e2e: ## run the plugin in a real Vault; VAULT=/path/to/vault chooses which
+	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
+	go vet ./...
+	go tool -modfile=tools/lint/go.mod staticcheck ./...
+
+clean: ## remove what was built
+	rm -rf bin

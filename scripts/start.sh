@@ -1,0 +1,109 @@
+# Sourced by demo.sh and dev.sh: what both need to start a dev Vault with the plugin. All of it lives
+# in a directory of its own; when the script ends, however it ends, the programs are stopped and the
+# directory is removed.
+# shellcheck shell=bash
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Vault refuses a plugin directory that is reached through a symlink, as macOS's /tmp is.
+work=$(realpath "$(mktemp -d)")
+pids=()
+
+stop_all() {
+  local pid
+  for pid in "${pids[@]}"; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  rm -rf "$work"
+}
+trap stop_all EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# start FILE PROGRAM [ARG...] starts a program that prints to that file. It gets a process group of
+# its own: Ctrl-C is then for the script alone, which needs the program until it has cleaned up.
+start() {
+  local file=$1
+  shift
+  set -m
+  "$@" >"$file" 2>&1 &
+  set +m
+  pids+=("$!")
+}
+
+# wait_for FILE COMMAND [ARG...] waits until the command succeeds. FILE is what tells why it does not.
+wait_for() {
+  local file=$1
+  shift
+  for _ in {1..300}; do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.1
+  done
+  echo "not ready after 30 seconds:" >&2
+  tail -n 20 "$file" >&2
+  exit 1
+}
+
+# prepare builds what is to be started, and moves into the directory.
+prepare() {
+  local vault
+  echo "Building the plugin and the simulator."
+  vault=$("$root/scripts/vault.sh")
+  mkdir "$work/bin"
+  ln -s "$vault" "$work/bin/vault"
+  make -s -C "$root" build BIN="$work/plugins"
+  go build -C "$root" -o "$work/bin/" ./cmd/abeja-simulator
+
+  cd "$work"
+  export PATH=$work/bin:$PATH HOME=$work
+  # Settings for another Vault, such as VAULT_NAMESPACE or VAULT_CACERT, do not fit this one.
+  unset "${!VAULT_@}"
+}
+
+# start_simulator [FLAG...] sets ABEJA_API_URL and the other variables of ABEJA's SDK.
+start_simulator() {
+  start simulator.log abeja-simulator -listen 127.0.0.1:0 "$@"
+  wait_for simulator.log grep '^export PLATFORM_AUTH_TOKEN=' simulator.log
+  eval "$(grep '^export ' simulator.log)"
+}
+
+start_vault() {
+  local port
+  # A port is free if nobody answers there.
+  while port=$((20000 + RANDOM % 10000)) && (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  export VAULT_ADDR=http://127.0.0.1:$port VAULT_TOKEN=root
+  # The plugin must have ABEJA's credential from its configuration, not from the environment.
+  export -n ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN PLATFORM_AUTH_TOKEN
+  start vault.log vault server -dev -dev-root-token-id=root -dev-no-store-token \
+    -dev-plugin-dir="$work/plugins" -dev-listen-address="127.0.0.1:$port"
+  wait_for vault.log vault status
+}
+
+# print_command COMMAND [ARG...] prints a command as one would type it.
+print_command() {
+  local word
+  printf '\n$'
+  for word in "$@"; do
+    if [[ $word == *[^a-zA-Z0-9_./:=@-]* && $word =~ ^([a-z_]+=)?(.*) ]]; then
+      word="${BASH_REMATCH[1]}'${BASH_REMATCH[2]}'"
+    fi
+    printf ' %s' "$word"
+  done
+  printf '\n'
+}
+
+# show COMMAND [ARG...] prints a command and runs it.
+show() {
+  print_command "$@"
+  "$@"
+}
+
+# mount_abeja [FIELD=VALUE...] enables and configures the plugin at abeja/. The token comes on
+# standard input: a command line can be seen by everybody on the machine.
+mount_abeja() {
+  show vault secrets enable -path=abeja vault-plugin-secrets-abeja
+  show vault write abeja/config organization_id="$ABEJA_ORGANIZATION_ID" user_id="$ABEJA_PLATFORM_USER_ID" \
+    personal_access_token=- api_url="$ABEJA_API_URL" "$@" < <(printf %s "$ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN")
+}
