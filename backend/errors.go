@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -62,6 +63,8 @@ func coded(err error) error {
 		status, advice = http.StatusGatewayTimeout, "try again, or raise request_timeout in config"
 	case errors.Is(err, client.ErrBadAnswer):
 		advice = "see that api_url in config is ABEJA's API, and no proxy answers in its place"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		advice = "see that api_url in config is right, and set ca_cert if its certificate is signed by a CA of your own"
 	case errors.Is(err, client.ErrUnavailable):
 	default:
 		return err

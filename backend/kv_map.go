@@ -27,13 +27,13 @@ func decodeMap(value []byte) map[string]any {
 // jsonObject gives the object that a value is, or nil. An object with a number that Vault cannot
 // carry is taken for text, so that no digit of it is lost.
 func jsonObject(value []byte) map[string]any {
-	if !utf8.Valid(value) || !bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("{")) {
+	if !bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("{")) || !utf8.Valid(value) || !json.Valid(value) {
 		return nil
 	}
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
 	var m map[string]any
-	if err := d.Decode(&m); err != nil || d.More() || !carried(m) {
+	if err := d.Decode(&m); err != nil || !carried(m) {
 		return nil
 	}
 	return m

@@ -57,7 +57,7 @@ prepare() {
   go build -C "$root" -o "$work/bin/" ./cmd/abeja-simulator
 
   cd "$work"
-  export PATH=$work/bin:$PATH HOME=$work
+  export PATH=$work/bin:$PATH HOME=$work TMPDIR=$work
   # Settings for another Vault, such as VAULT_NAMESPACE or VAULT_CACERT, do not fit this one.
   unset "${!VAULT_@}"
 }
