@@ -25,7 +25,6 @@ type directory struct {
 	ids    map[string]string // by name; nil until the first listing has succeeded
 	names  map[string]string // by id
 	begun  time.Time         // when the last listing began
-	ended  time.Time         // when the last listing that succeeded ended
 	err    error             // of the last listing
 	writes uint64            // counts what was done through the store
 
@@ -182,7 +181,6 @@ func (d *directory) install(l *listing) {
 	if d.err = l.err; l.err != nil {
 		return
 	}
-	d.ended = time.Now()
 	d.ids = make(map[string]string, len(l.result.Items))
 	d.names = make(map[string]string, len(l.result.Items))
 	for _, item := range l.result.Items {
@@ -194,8 +192,8 @@ func (d *directory) install(l *listing) {
 	}
 }
 
-// record keeps the directory true after something was done, or may have been done, to a name
-// through the store. An id that is empty says that the secret is gone; unchanged leaves it.
+// record keeps the directory true after a name was given an id through the store, or none when
+// the id is empty.
 func (d *directory) record(name, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
