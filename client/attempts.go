@@ -7,10 +7,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-type opKey struct{}
+type triesKey struct{}
+
+// tries is what the attempts of one call share.
+type tries struct {
+	op Op
+	// mayHaveActed says that ABEJA may have done what an attempt asked.
+	mayHaveActed bool
+}
 
 // attempts stands between the retries and the network: each single request waits for the rate
-// limit and is reported, whether it is a first try or a repetition.
+// limit and is reported, whether it is a first try or a repetition. It has no CloseIdleConnections,
+// which go-retryablehttp calls whenever a call fails: the other calls need those connections.
 type attempts struct {
 	next    http.RoundTripper
 	limiter *rate.Limiter
@@ -27,20 +35,17 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	start := time.Now()
 	resp, err := a.next.RoundTrip(req)
+	took := time.Since(start)
+	end := Error{Err: err}
+	if resp != nil {
+		end.Status = resp.StatusCode
+	}
+	tries := req.Context().Value(triesKey{}).(*tries)
+	if end.OutcomeUnknown() {
+		tries.mayHaveActed = true
+	}
 	if a.observe != nil {
-		attempt := Attempt{Duration: time.Since(start)}
-		attempt.Op, _ = req.Context().Value(opKey{}).(Op)
-		if resp != nil {
-			attempt.Status = resp.StatusCode
-		}
-		a.observe(attempt)
+		a.observe(Attempt{Op: tries.op, Status: end.Status, Duration: took})
 	}
 	return resp, err
-}
-
-// CloseIdleConnections lets http.Client reach the transport's.
-func (a *attempts) CloseIdleConnections() {
-	if t, ok := a.next.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
 }

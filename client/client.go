@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/go-cleanhttp"
 	"github.com/hashicorp/go-retryablehttp"
@@ -27,9 +28,12 @@ const (
 	// DefaultTimeout bounds one call, its retries included; the SDK's bound for one attempt.
 	DefaultTimeout = 30 * time.Second
 
-	// maxAnswer bounds what one answer may take in memory. The largest that is legitimate is
-	// one secret with 100 versions of 64 KiB in base64: under 9 MB.
+	// maxAnswer bounds the bytes of an answer. One secret with 100 versions of 64 KiB in base64
+	// has under 9 MB; of a whole page of such secrets the values must be asked for in parts.
 	maxAnswer = 16 << 20
+	// maxParts bounds the commas between an answer's parts: decoded, "{}," takes hundreds of
+	// times its size. A page of 100 secrets with 100 versions each has under 100,000.
+	maxParts = 1 << 17
 	// maxConns is how many connections are kept for reuse: the most that a busy Vault has
 	// under way at once, without a TLS handshake for each request.
 	maxConns = 128
@@ -68,7 +72,16 @@ type Attempt struct {
 }
 
 // Auth is a credential for ABEJA. It prints as a placeholder, so that no log can hold it.
-type Auth struct{ header string }
+type Auth struct {
+	// reveal is a func because fmt and the like print no more of it than an address, even of an
+	// Auth in an unexported field, whose String they do not call.
+	reveal func() credential
+}
+
+type credential struct {
+	header string
+	traces []string // what must not be repeated in an error
+}
 
 // Basic is a user's personal access token. ABEJA wants user ids with the prefix "user-" and its
 // SDK adds one that is missing; so does Basic.
@@ -76,11 +89,23 @@ func Basic(userID, personalAccessToken string) Auth {
 	if !strings.HasPrefix(userID, "user-") {
 		userID = "user-" + userID
 	}
-	return Auth{"Basic " + base64.StdEncoding.EncodeToString([]byte(userID+":"+personalAccessToken))}
+	encoded := base64.StdEncoding.EncodeToString([]byte(userID + ":" + personalAccessToken))
+	return newAuth(personalAccessToken, credential{"Basic " + encoded, []string{personalAccessToken, encoded}})
 }
 
 // Bearer is an ABEJA auth token.
-func Bearer(authToken string) Auth { return Auth{"Bearer " + authToken} }
+func Bearer(authToken string) Auth {
+	return newAuth(authToken, credential{"Bearer " + authToken, []string{authToken}})
+}
+
+// newAuth leaves out a credential that cannot be one, for New to refuse: a line break that came
+// with a token from a file would else look like a failure of the network.
+func newAuth(token string, c credential) Auth {
+	if token == "" || strings.ContainsFunc(token, unicode.IsControl) {
+		return Auth{}
+	}
+	return Auth{func() credential { return c }}
+}
 
 // String hides the credential.
 func (Auth) String() string { return "[credential]" }
@@ -97,6 +122,7 @@ type Client struct {
 	timeout        time.Duration
 	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
 	post           *retryablehttp.Client
+	transport      http.RoundTripper
 }
 
 // New checks cfg and makes a client. It sends nothing.
@@ -108,8 +134,8 @@ func New(cfg Config) (*Client, error) {
 	if !ValidID(cfg.OrganizationID) {
 		return nil, errors.New("the organization id must have 1 to 64 letters, digits, '_' or '-'")
 	}
-	if cfg.Auth.header == "" {
-		return nil, errors.New("a credential is required: a user's personal access token or an auth token")
+	if cfg.Auth.reveal == nil {
+		return nil, errors.New("a credential is required: a user's personal access token or an auth token, without line breaks")
 	}
 	transport := cfg.Transport
 	if transport == nil {
@@ -142,6 +168,7 @@ func New(cfg Config) (*Client, error) {
 		timeout:        timeout,
 		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
+		transport:      transport,
 	}, nil
 }
 
@@ -149,7 +176,9 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) OrganizationID() string { return c.organizationID }
 
 // CloseIdleConnections ends the connections that no call uses.
-func (c *Client) CloseIdleConnections() { c.repeatable.HTTPClient.CloseIdleConnections() }
+func (c *Client) CloseIdleConnections() {
+	(&http.Client{Transport: c.transport}).CloseIdleConnections()
+}
 
 func baseURL(raw string) (string, error) {
 	if raw == "" {
@@ -157,7 +186,7 @@ func baseURL(raw string) (string, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return "", errors.New("the base URL must be an http or https URL with a host, and without user, query or fragment")
 	}
 	return strings.TrimRight(u.String(), "/"), nil
@@ -193,11 +222,12 @@ type call struct {
 
 // do makes a call. Every error it gives is an *Error, or the context's own when the caller gave up.
 func (c *Client) do(ctx context.Context, k call) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, opKey{}, k.op), c.timeout)
+	tries := &tries{op: k.op}
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, triesKey{}, tries), c.timeout)
 	defer cancel()
 	req, err := c.request(ctx, k)
 	if err != nil {
-		return &Error{Op: k.op, Err: err}
+		return err
 	}
 	var body []byte
 	req.SetResponseHandler(func(resp *http.Response) (err error) {
@@ -213,13 +243,16 @@ func (c *Client) do(ctx context.Context, k call) error {
 		defer resp.Body.Close()
 	}
 	if err != nil {
-		return noAnswer(ctx, k.op, err)
+		return noAnswer(ctx, tries, err)
 	}
 	if resp.StatusCode/100 != 2 {
 		if body == nil { // a status that was retried until the end is left unread
 			body, _ = readBounded(resp.Body)
 		}
-		return refused(k, resp, body)
+		return c.refused(k, tries, resp, body)
+	}
+	if resp.StatusCode == http.StatusNoContent {
+		body = []byte("{}") // a DELETE's message may be missing; what else is, check finds
 	}
 	if err := json.Unmarshal(body, k.answer); err != nil {
 		// Never err itself: its text may quote the answer, and that may hold a value.
@@ -235,8 +268,8 @@ func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, e
 	var body any
 	if k.body != nil {
 		encoded, err := json.Marshal(k.body)
-		if err != nil {
-			return nil, err
+		if err != nil { // a time beyond the year 9999 is all that JSON cannot hold
+			return nil, &Error{Op: k.op, Status: http.StatusBadRequest, Description: "a time must have a year of four digits"}
 		}
 		body = bytes.NewReader(encoded)
 	}
@@ -246,9 +279,9 @@ func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, e
 	}
 	req, err := retryablehttp.NewRequestWithContext(ctx, k.method, target, body)
 	if err != nil {
-		return nil, err
+		return nil, &Error{Op: k.op, Err: err}
 	}
-	req.Header.Set("Authorization", c.auth.header)
+	req.Header.Set("Authorization", c.auth.reveal().header)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -265,10 +298,26 @@ func readBounded(r io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > maxAnswer {
+	if len(body) > maxAnswer || parts(body) > maxParts {
 		return nil, errTooLarge
 	}
 	return body, nil
+}
+
+// parts counts the commas outside of JSON strings.
+func parts(body []byte) int {
+	n, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ',' && !quoted:
+			n++
+		}
+	}
+	return n
 }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -54,7 +54,7 @@ var (
 
 var (
 	errNotJSON   = errors.New("the answer is not the documented JSON: check that the base URL is ABEJA's API and not a proxy's page")
-	errTooLarge  = fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	errTooLarge  = errors.New("the answer is larger than any of ABEJA's can be")
 	errCut       = errors.New("the connection was cut before a whole HTTP answer came")
 	errOverLimit = errors.New("the limit of requests per second leaves no room before the deadline")
 )
@@ -66,12 +66,14 @@ type Error struct {
 	// Status is ABEJA's HTTP status; 0 when no answer came.
 	Status int
 	// Code and Description are ABEJA's "error" and "error_description"; often empty.
-	// Description is dropped when it repeats part of a submitted value.
+	// One that repeats part of a submitted value or of the credential is dropped.
 	Code, Description string
 	// RetryAfter is how long ABEJA asked to wait; 0 when it did not.
 	RetryAfter time.Duration
 	// Err is the cause when no answer came or it could not be used.
 	Err error
+
+	mayHaveActed bool // by one of the attempts, though the last one was refused
 }
 
 // Error implements error.
@@ -113,8 +115,6 @@ func (e *Error) kind() error {
 		return ErrConflict
 	case e.Status == http.StatusTooManyRequests:
 		return ErrRateLimited
-	case e.Status < 400:
-		return ErrBadAnswer
 	}
 	return ErrInvalid
 }
@@ -122,6 +122,9 @@ func (e *Error) kind() error {
 // OutcomeUnknown says that ABEJA may have done what was asked, though the call failed: look
 // before asking again.
 func (e *Error) OutcomeUnknown() bool {
+	if e.mayHaveActed {
+		return true
+	}
 	if errors.Is(e.Err, errOverLimit) {
 		return false
 	}
@@ -130,24 +133,23 @@ func (e *Error) OutcomeUnknown() bool {
 	if errors.As(e.Err, &cert) || errors.As(e.Err, &dial) && dial.Op == "dial" {
 		return false
 	}
-	return e.Err != nil || e.Status >= 500 || e.Status < 400
+	return e.Status < 400 || e.Status >= 500
 }
 
 // noAnswer makes the error of a call that no usable answer came for.
-func noAnswer(ctx context.Context, op Op, err error) error {
+func noAnswer(ctx context.Context, t *tries, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return context.Canceled
 	}
 	if ctx.Err() != nil {
-		return &Error{Op: op, Err: fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)}
+		return &Error{Op: t.op, Err: fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)}
 	}
-	return &Error{Op: op, Err: cause(err)}
+	return &Error{Op: t.op, Err: cause(err), mayHaveActed: t.mayHaveActed}
 }
 
 // cause keeps the errors whose text is about the connection. The text of any other may quote
 // what the server sent, and what it sends may hold a value.
 func cause(err error) error {
-	var dns *net.DNSError
 	var network *net.OpError
 	var cert *tls.CertificateVerificationError
 	switch {
@@ -159,15 +161,13 @@ func cause(err error) error {
 		return cert
 	case errors.As(err, &network):
 		return network
-	case errors.As(err, &dns):
-		return dns
 	}
 	return errCut
 }
 
 // refused makes the error of an answer that is no success.
-func refused(k call, resp *http.Response, body []byte) error {
-	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp)}
+func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) error {
+	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp), mayHaveActed: t.mayHaveActed}
 	if resp.StatusCode < 400 {
 		e.Err = errors.New("ABEJA's API redirects nowhere, but this server did: check the base URL")
 		return e
@@ -177,8 +177,9 @@ func refused(k call, resp *http.Response, body []byte) error {
 		Description string `json:"error_description"`
 	}
 	if json.Unmarshal(body, &said) == nil {
-		e.Code = clean(said.Error, k.submitted)
-		e.Description = clean(said.Description, k.submitted)
+		secrets := append([]string{string(k.submitted), base64.StdEncoding.EncodeToString(k.submitted)}, c.auth.reveal().traces...)
+		e.Code = clean(said.Error, secrets)
+		e.Description = clean(said.Description, secrets)
 	}
 	return e
 }
@@ -190,11 +191,11 @@ const (
 )
 
 // clean makes ABEJA's words fit to be repeated: short, printable, and empty when they hold
-// traceLength bytes in a row of the submitted value or of its wire form, or all of a shorter value.
-func clean(text string, submitted []byte) string {
+// traceLength bytes in a row of a secret, or all of a shorter one.
+func clean(text string, secrets []string) string {
 	text = text[:min(len(text), maxExamined)]
-	for _, form := range []string{string(submitted), base64.StdEncoding.EncodeToString(submitted)} {
-		if holdsTrace(text, form) {
+	for _, secret := range secrets {
+		if holdsTrace(text, secret) {
 			return ""
 		}
 	}
@@ -209,13 +210,13 @@ func clean(text string, submitted []byte) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-func holdsTrace(text, value string) bool {
-	n := min(traceLength, len(value))
+func holdsTrace(text, secret string) bool {
+	n := min(traceLength, len(secret))
 	if n == 0 {
 		return false
 	}
 	for i := 0; i+n <= len(text); i++ {
-		if strings.Contains(value, text[i:i+n]) {
+		if strings.Contains(secret, text[i:i+n]) {
 			return true
 		}
 	}

@@ -25,9 +25,19 @@ func newRetrying(httpClient *http.Client, retries int, check retryablehttp.Check
 		RetryWaitMin: retryWaitMin,
 		RetryWaitMax: retryWaitMax,
 		CheckRetry:   check,
-		Backoff:      retryablehttp.RateLimitLinearJitterBackoff,
+		Backoff:      backoff,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
+}
+
+// backoff reads Retry-After as fits does, with any status.
+func backoff(shortest, longest time.Duration, repetition int, resp *http.Response) time.Duration {
+	if resp != nil {
+		if wait := retryAfter(resp); wait > 0 {
+			return wait
+		}
+	}
+	return retryablehttp.LinearJitterBackoff(shortest, longest, repetition, resp)
 }
 
 // retryRepeatable decides for calls that may reach ABEJA twice without harm.

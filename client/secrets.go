@@ -242,7 +242,7 @@ func (c *Client) secret(ctx context.Context, k call, id string) (*Secret, error)
 	return &s, nil
 }
 
-// message is the answer to a DELETE. That it came with a status of success is enough.
+// message is the answer to a DELETE. That it is a JSON object, and no proxy's page, is enough.
 type message struct{}
 
 func (*message) check(*Client) error { return nil }

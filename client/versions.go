@@ -105,7 +105,10 @@ func (c *Client) CreateVersion(ctx context.Context, secretID string, value []byt
 	if err := c.do(ctx, call{op: OpCreateVersion, method: http.MethodPost, path: path, body: body, submitted: value, answer: &v}); err != nil {
 		return nil, err
 	}
-	return &v, belongs(OpCreateVersion, &v, secretID)
+	if err := belongs(OpCreateVersion, &v, secretID); err != nil {
+		return nil, err
+	}
+	return &v, nil
 }
 
 // UpdateVersion sets a version's status.
@@ -139,7 +142,10 @@ func (c *Client) version(ctx context.Context, k call, secretID, versionID string
 	if v.ID != versionID {
 		return nil, &Error{Op: k.op, Status: http.StatusOK, Err: errors.New("the answer is about another version")}
 	}
-	return &v, belongs(k.op, &v, secretID)
+	if err := belongs(k.op, &v, secretID); err != nil {
+		return nil, err
+	}
+	return &v, nil
 }
 
 func belongs(op Op, v *Version, secretID string) error {

@@ -41,8 +41,6 @@ func value(t *testing.T, s *Store, name string) string {
 	return string(r.Version.Value)
 }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestAKnownNameCostsOneRequestHoweverManySecretsThereAre(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Fill(700)

@@ -83,21 +83,21 @@ func TestAValueThatIsCurrentMakesNoVersion(t *testing.T) {
 func TestCheckAndSet(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		var cas *CASError
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, ptr(1))
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, new(1))
 		require.ErrorAs(t, err, &cas)
 		require.Equal(t, 0, cas.Current)
-		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, ptr(0))
+		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, new(0))
 		require.NoError(t, err)
 		for _, wrong := range []int{0, 2} {
 			_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: &wrong})
 			require.ErrorAs(t, err, &cas)
 			require.Equal(t, 1, cas.Current)
 		}
-		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: ptr(1)})
+		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: new(1)})
 		require.NoError(t, err)
 		require.Equal(t, Written{ID: w.ID, Version: 2, VersionCreatedAt: w.VersionCreatedAt}, w)
 		sim.SetStatus("db", 2, "inactive")
-		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("3"), CAS: ptr(1)})
+		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("3"), CAS: new(1)})
 		require.NoError(t, err, "the version that a read gives is what counts")
 		require.Equal(t, []string{"1", "2", "3"}, versionsAt(t, sim, "db"))
 	})
@@ -110,7 +110,7 @@ func TestOfManyWritersWithTheSameCheckAndSetOneWins(t *testing.T) {
 		var mu sync.Mutex
 		won := 0
 		together(32, func(i int) {
-			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("w" + strconv.Itoa(i)), CAS: ptr(1)})
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("w" + strconv.Itoa(i)), CAS: new(1)})
 			if err == nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -157,7 +157,7 @@ func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
 					require.Equal(t, 2, w.Version)
 					require.Equal(t, []string{"1", "2"}, versionsAt(t, sim, "db"))
 
-					describe := Update{SecretUpdate: client.SecretUpdate{Description: ptr("d")}}
+					describe := Update{SecretUpdate: client.SecretUpdate{Description: new("d")}}
 					if _, err = s.Update(t.Context(), ByName("db"), describe); err != nil {
 						// A bad answer is not asked for again; repeating the write is safe.
 						_, err = s.Update(t.Context(), ByName("db"), describe)
@@ -224,7 +224,7 @@ func TestAValueThatIsStoredIsSaidSoWhenTheRestIsRefused(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("1"))
 		sim.AddFault(simulator.Fault{Op: "update_secret", Count: 1, Kind: simulator.FaultStatus, Status: 400})
-		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), SecretUpdate: client.SecretUpdate{Description: ptr("d")}})
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), SecretUpdate: client.SecretUpdate{Description: new("d")}})
 		var partial *PartialError
 		require.ErrorAs(t, err, &partial)
 		require.Equal(t, 2, partial.Version)
@@ -275,7 +275,7 @@ func TestASecretThatABEJAWithholdsCanBeRenewed(t *testing.T) {
 		sim.SetBehavior(simulator.Behavior{ExpiredIs404: true})
 		sim.Create("db", []byte("1"))
 		sim.SetExpiry("db", time.Now().Add(-time.Hour))
-		_, err := s.Update(t.Context(), ByName("db"), Update{SecretUpdate: client.SecretUpdate{ExpiredAt: ptr(time.Now().Add(time.Hour))}})
+		_, err := s.Update(t.Context(), ByName("db"), Update{SecretUpdate: client.SecretUpdate{ExpiredAt: new(time.Now().Add(time.Hour))}})
 		require.NoError(t, err)
 		require.Equal(t, "1", value(t, s, "db"))
 	})
