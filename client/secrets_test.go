@@ -320,7 +320,7 @@ func TestNoContentIsAnAnswerToADeleteAlone(t *testing.T) {
 	t.Parallel()
 	for _, x := range exchanges() {
 		err := x.call(t.Context(), newClient(t, always(204, "")))
-		if x.method == http.MethodDelete {
+		if x.method == "DELETE" {
 			require.NoError(t, err, x.op)
 		} else {
 			require.ErrorIs(t, err, ErrBadAnswer, x.op)
