@@ -5,6 +5,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"runtime"
 	"strings"
@@ -201,7 +202,7 @@ func (b *backend) recover(req *logical.Request, err *error) {
 }
 
 // checkTypes refuses fields of the wrong type. The framework would too, but it words the refusal
-// with the value that it was given, and takes true for the number or the text 1.
+// with the value that it was given.
 func (b *backend) checkTypes(req *logical.Request) error {
 	path := b.Route(req.Path)
 	if path == nil || req.Operation == logical.HelpOperation {
@@ -209,15 +210,27 @@ func (b *backend) checkTypes(req *logical.Request) error {
 	}
 	d := framework.FieldData{Raw: req.Data, Schema: path.Fields}
 	for field, schema := range path.Fields {
-		if req.Data[field] == nil {
+		raw := req.Data[field]
+		if raw == nil {
 			continue
 		}
-		_, isBool := req.Data[field].(bool)
-		if _, _, err := d.GetOkErr(field); err != nil || isBool && schema.Type != framework.TypeBool {
+		if _, _, err := d.GetOkErr(field); err != nil || misread(raw, schema.Type) {
 			return badRequest("%s must be %s", field, typeNames[schema.Type])
 		}
 	}
 	return nil
+}
+
+// misread says whether the framework takes raw for something else: true for the number or the text
+// 1, and 1.5 for the whole number 1. Vault hands every number to a plugin as a float64.
+func misread(raw any, as framework.FieldType) bool {
+	switch raw := raw.(type) {
+	case bool:
+		return as != framework.TypeBool
+	case float64:
+		return as == framework.TypeInt && raw != math.Trunc(raw)
+	}
+	return false
 }
 
 var typeNames = map[framework.FieldType]string{

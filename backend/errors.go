@@ -26,6 +26,7 @@ func coded(err error) error {
 	if _, ok := err.(logical.HTTPCodedError); ok {
 		return err
 	}
+	cause := err
 	status, advice := http.StatusBadGateway, "try again; if it lasts, see whether Vault's host reaches api_url"
 	var cas *store.CASError
 	var withheld *store.WithheldError
@@ -70,7 +71,7 @@ func coded(err error) error {
 		return err
 	}
 	var partial *store.PartialError
-	if errors.As(err, &partial) && err != error(partial) {
+	if errors.As(cause, &partial) && err != cause {
 		err = fmt.Errorf("the value is stored as version %d, but the rest is not: %w", partial.Version, err)
 	}
 	var unknown *store.UnknownOutcomeError

@@ -249,6 +249,7 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	}
 	if d.Get("verify_connection").(bool) {
 		if err := m.store.Verify(ctx); err != nil {
+			m.store.Close()
 			return nil, refusedConfig(err)
 		}
 	}

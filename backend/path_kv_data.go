@@ -198,7 +198,7 @@ func (b *backend) createKVData(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	written, err := m.store.Create(ctx, client.NewSecret{Name: name, Value: value}, cas)
-	return kvWritten(written, err)
+	return kvWritten(written, existsForCAS(err, cas))
 }
 
 func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

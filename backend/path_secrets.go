@@ -148,9 +148,6 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	}
 	slices.Sort(keys)
 	if limit > 0 && limit < len(keys) {
-		for _, key := range keys[limit:] {
-			delete(info, key)
-		}
 		keys = keys[:limit]
 	}
 	resp := logical.ListResponseWithInfo(keys, info)
@@ -376,10 +373,16 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
 	}
 	written, err := m.store.Create(ctx, n, w.CAS)
-	if err == store.ErrExists && w.CAS != nil { // cas=0, for a secret that Vault did not know of
-		return nil, badRequest("%s (the secret exists: read it and decide again)", casMismatch)
+	return writtenResponse(written, existsForCAS(err, w.CAS))
+}
+
+// existsForCAS words a create that met a secret of which Vault did not know as a mismatch, for one
+// who has asked for just this with cas=0.
+func existsForCAS(err error, cas *int) error {
+	if cas != nil && errors.Is(err, store.ErrExists) {
+		return badRequest("%s (the secret exists: read it and decide again)", casMismatch)
 	}
-	return writtenResponse(written, err)
+	return err
 }
 
 func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {

@@ -82,9 +82,12 @@ func decodeValue(d *framework.FieldData) ([]byte, error) {
 		}
 		return nil, nil
 	}
-	text := d.Get("value").(string)
-	if raw == nil || text == "" {
+	text, isText := raw.(string)
+	if raw == nil || isText && text == "" {
 		return nil, badRequest("value must not be empty: ABEJA stores no empty values; to remove the secret delete it")
+	}
+	if !isText { // a number, which has become a float64 on its way here: 1.10 is 1.1
+		return nil, badRequest("value must be text: give a number in quotes, since Vault does not keep all its digits")
 	}
 	if !encoded {
 		if !utf8.ValidString(text) {
