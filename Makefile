@@ -8,7 +8,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-e2e lint clean
+.PHONY: help build demo dev test test-unit test-e2e bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 
 test-e2e: ## run the plugin in a real Vault; VAULT=/path/to/vault chooses which
 	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e
+
+bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=-short only tries it
+	go run -C test/bench . $(BENCHFLAGS)
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }

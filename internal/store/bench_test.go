@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+// benchStore is a store of 50 secrets whose names are known.
+func benchStore(b *testing.B, f Freshness) *Store {
+	sim := simulator.New(simulator.Options{})
+	sim.Fill(50)
+	org, user, token, _ := sim.Credentials()
+	c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport()})
+	require.NoError(b, err)
+	s := New(c, "", f)
+	_, err = s.Read(b.Context(), ByName("demo_00001"), Current)
+	require.NoError(b, err)
+	b.ReportAllocs()
+	return s
+}
+
+var benchCache = Freshness{TTL: time.Hour, Size: 100}
+
+func BenchmarkCachedRead(b *testing.B) {
+	s := benchStore(b, benchCache)
+	for b.Loop() {
+		if _, err := s.Read(b.Context(), ByName("demo_00001"), Current); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkCachedReadsAtTheSameTime(b *testing.B) {
+	s := benchStore(b, benchCache)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := s.Read(b.Context(), ByName("demo_00001"), Current); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// BenchmarkUncachedRead includes the simulator, and a connection in memory for each read.
+func BenchmarkUncachedRead(b *testing.B) {
+	s := benchStore(b, Freshness{})
+	for b.Loop() {
+		if _, err := s.Read(b.Context(), ByName("demo_00001"), Current); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchItems(n int) []Item {
+	items := make([]Item, n)
+	for i := range items {
+		items[i] = Item{ID: strconv.Itoa(1_000_000_000_000 + i), Name: fmt.Sprintf("demo_%05d", i)}
+	}
+	return items
+}
+
+func BenchmarkFindAmong100000Names(b *testing.B) {
+	d := directory{list: func(context.Context) (*Listing, error) { return &Listing{Items: benchItems(100_000)}, nil }}
+	_, err := d.current(b.Context())
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := d.find(b.Context(), ByName("demo_50000")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkJoinPagesOf10000Items is what a listing costs beside its requests.
+func BenchmarkJoinPagesOf10000Items(b *testing.B) {
+	items := benchItems(10_000)
+	l := lister[Item]{
+		id: func(i Item) string { return i.ID },
+		fetch: func(_ context.Context, offset, limit int) (page[Item], error) {
+			end := min(offset+limit, len(items))
+			return page[Item]{offset, items[min(offset, end):end], end < len(items)}, nil
+		},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		all, complete, err := l.all(b.Context())
+		if err != nil || !complete || len(all) != len(items) {
+			b.Fatal(len(all), complete, err)
+		}
+	}
+}

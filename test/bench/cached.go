@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// cachedReads compares reads that ask nothing of ABEJA with what else Vault can read.
+func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
+	s, err := startSimulator(ctx, t, p.few, 0)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	v, err := startVault(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer v.stop()
+	if err := v.mountABEJA(ctx, "abeja", s, map[string]any{"cache_ttl": "1h"}); err != nil {
+		return err
+	}
+	if err := v.enable(ctx, "constant", constantPlugin, nil); err != nil {
+		return err
+	}
+	for _, kv := range []struct {
+		path, engine, data string
+		options            map[string]string
+	}{
+		{"kv-built-in", "kv", "kv-built-in/data/", map[string]string{"version": "2"}},
+		{"kv2", kv2Plugin, "kv2/data/", nil},
+		{"kv1", kv1Plugin, "kv1/", nil},
+	} {
+		if err := v.enable(ctx, kv.path, kv.engine, kv.options); err != nil {
+			return err
+		}
+		if err := copySecrets(ctx, v, p.few, kv.data, kv.engine != kv1Plugin); err != nil {
+			return err
+		}
+	}
+	if err := sameKeys(ctx, v, "abeja/secrets/"+demoName(0), "constant/secrets/any"); err != nil {
+		return err
+	}
+
+	reads := func(name, path string) contender {
+		return contender{name, func(ctx context.Context) (float64, error) {
+			l, err := drive(ctx, connections, p.round, func(ctx context.Context, c, i int) error {
+				_, err := v.read(ctx, path+demoName((c+i*connections)%p.few))
+				return err
+			})
+			return l.perSecond(), err
+		}}
+	}
+	contenders := []contender{
+		reads(thisPlugin+", cache_ttl set", "abeja/secrets/"),
+		reads("a constant, from a plugin", "constant/secrets/"),
+		reads("KV v2, as a plugin", "kv2/data/"),
+		reads("KV v1, as a plugin (makes leases)", "kv1/"),
+		reads("KV v2, built into Vault", "kv-built-in/data/"),
+	}
+	if _, err := takeTurns(ctx, 1, contenders); err != nil { // warms all up
+		return err
+	}
+	var rows []row
+	total, err := s.counted(ctx, func() (err error) {
+		rows, err = takeTurns(ctx, p.rounds, contenders)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if total != 0 {
+		return fmt.Errorf("cached reads sent %d requests", total)
+	}
+	r.add(group{
+		title: "Reads that the cache answers", unit: "reads/s", rows: rows,
+		note: fmt.Sprintf("%d secrets, read over %d connections. No plugin can be faster than the one that returns a constant; "+
+			"what is built into Vault saves the way to another process. All answers have the same fields.", p.few, connections),
+	})
+	r.expect("cached read: reads/s, to a plugin that returns a constant", ratio(rows[0], rows[1]), atLeast, 0.95,
+		"Vault and the load generator take most of the time, and the plugin does more than nothing: it looks up the secret and its age.")
+	r.expect("cached read: reads/s, to KV v2 run as a plugin", ratio(rows[0], rows[2]), atLeast, 1.5,
+		"KV v2 makes no lease, and Vault's storage is here in memory: its two reads of it cost only the way between processes.")
+	r.expect("cached read: reads/s, to KV v1 run as a plugin", ratio(rows[0], rows[3]), atLeast, 1.5, "")
+	return nil
+}
+
+// copySecrets writes to a KV engine what the plugin answers, so that all answers are alike.
+func copySecrets(ctx context.Context, v *vault, n int, path string, v2 bool) error {
+	for i := range n {
+		s, err := v.readSecret(ctx, "abeja/secrets/"+demoName(i))
+		if err != nil {
+			return err
+		}
+		data := s.Data
+		if v2 {
+			data = map[string]any{"data": data}
+		}
+		// A new KV v2 refuses requests until it has set itself up.
+		for tries := 0; ; tries++ {
+			if err = v.write(ctx, path+demoName(i), data); err == nil {
+				break
+			}
+			if tries == 50 {
+				return err
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func sameKeys(ctx context.Context, v *vault, a, b string) error {
+	one, err := v.readSecret(ctx, a)
+	if err != nil {
+		return err
+	}
+	other, err := v.readSecret(ctx, b)
+	if err != nil {
+		return err
+	}
+	ours, theirs := slices.Sorted(maps.Keys(one.Data)), slices.Sorted(maps.Keys(other.Data))
+	if !slices.Equal(ours, theirs) {
+		return fmt.Errorf("%s answers %v, and %s %v: change one of them", a, ours, b, theirs)
+	}
+	return nil
+}

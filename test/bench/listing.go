@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+const listLatency = 50 * time.Millisecond
+
+// listings compares a complete listing through Vault with the SDK's way.
+func listings(ctx context.Context, t *tools, p plan, r *report) error {
+	s, err := startSimulator(ctx, t, p.listed, listLatency)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	v, err := startVault(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer v.stop()
+	if err := v.mountABEJA(ctx, "abeja", s, nil); err != nil {
+		return err
+	}
+	through := func(ctx context.Context) (int, error) {
+		body, err := v.read(ctx, "abeja/secrets?list=true")
+		var answer struct{ Data struct{ Keys []string } }
+		if err == nil {
+			err = json.Unmarshal(body, &answer)
+		}
+		return len(answer.Data.Keys), err
+	}
+	pageAfterPage := func(limit int) func(ctx context.Context) (int, error) {
+		return func(ctx context.Context) (int, error) {
+			all, err := s.list(ctx, limit)
+			return len(all), err
+		}
+	}
+	if _, err := through(ctx); err != nil { // waits for the listing that a new mount begins with
+		return err
+	}
+	timed := func(name string, list func(context.Context) (int, error)) contender {
+		return contender{name, func(ctx context.Context) (float64, error) {
+			begun := time.Now()
+			n, err := list(ctx)
+			if err == nil && n != p.listed {
+				err = fmt.Errorf("%d secrets instead of %d", n, p.listed)
+			}
+			return time.Since(begun).Seconds(), err
+		}}
+	}
+	rows, err := takeTurns(ctx, p.listRounds, []contender{
+		timed(thisPlugin+", through Vault", through),
+		timed("page after page of 50, without Vault", pageAfterPage(50)),
+		timed("page after page of 100, without Vault", pageAfterPage(100)),
+	})
+	if err != nil {
+		return err
+	}
+	r.add(group{
+		title: "Listings", unit: "s", rows: rows,
+		note: fmt.Sprintf("The time of one complete listing of %s secrets, when ABEJA takes %s for a page. "+
+			"ABEJA's SDK lists page after page, of 50 unless it is told otherwise; ABEJA allows 100.", number(p.listed), listLatency),
+	})
+	r.expect("listing: time page after page of 50, to this plugin's", ratio(rows[1], rows[0]), atLeast, 6,
+		"With few secrets there are few pages to ask for at the same time.")
+	r.expect("listing: time page after page of 100, to this plugin's", ratio(rows[2], rows[0]), atLeast, 6,
+		"Up to 8 pages are asked for at the same time, but a few more pages than with the SDK, since they overlap, and first 1, 2 and 4.")
+	return nil
+}

@@ -1,0 +1,102 @@
+// Command bench measures the plugin in a real Vault beside what one would use in its place, and
+// writes docs/performance.md. With -short it only shows that everything still runs: about half a
+// minute, and figures that mean nothing.
+//
+// Load generator, Vault, the plugins and the simulator of ABEJA share this machine, and perhaps with
+// other programs. So contenders take turns in short rounds, and what counts is their ratio within a
+// round.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// plan says how much is measured.
+type plan struct {
+	rounds    int           // of reads
+	round     time.Duration // of one contender in one round
+	few, many int           // secrets of the organizations that are read
+
+	listRounds   int
+	listed       int           // secrets of the organization that is listed
+	burst        int           // requests that are sent at the same time
+	burstLatency time.Duration // long enough for all of them to arrive while the first is answered
+
+	directory int           // secrets in the directory whose memory is measured
+	cached    int           // secrets in the cache whose memory is measured
+	settle    time.Duration // of rest before memory is measured
+	outage    time.Duration
+}
+
+var (
+	full = plan{
+		rounds: 10, round: 1500 * time.Millisecond, few: 50, many: 5_000,
+		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second,
+		directory: 100_000, cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
+	}
+	smoke = plan{
+		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
+		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second,
+		directory: 2_000, cached: 500, settle: time.Second, outage: 2 * time.Second,
+	}
+)
+
+func main() {
+	short := flag.Bool("short", false, "only show that it runs")
+	out := flag.String("out", "", "`directory` for performance.md and performance.svg (default the repository's docs)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *short, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, short bool, out string) error {
+	// Nothing takes that long, unless it hangs.
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	defer cancel()
+	p := full
+	if short {
+		p = smoke
+	}
+	t, err := build(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.clean()
+	if out == "" {
+		out = filepath.Join(t.root, "docs")
+	}
+
+	r := &report{short: short}
+	if r.machine, err = describe(ctx, t); err != nil {
+		return err
+	}
+	for _, measurement := range []struct {
+		name    string
+		measure func(context.Context, *tools, plan, *report) error
+	}{
+		{"cached reads", cachedReads},
+		{"uncached reads", uncachedReads},
+		{"listings", listings},
+		{"requests at the same time", bursts},
+		{"memory", memory},
+		{"an outage", outage},
+	} {
+		begun := time.Now()
+		if err := measurement.measure(ctx, t, p, r); err != nil {
+			return fmt.Errorf("%s: %w", measurement.name, err)
+		}
+		fmt.Printf("%s: measured in %s\n", measurement.name, time.Since(begun).Round(100*time.Millisecond))
+	}
+	return r.write(out)
+}
