@@ -24,11 +24,7 @@ not cover the id: grant both, or only the names.`
 
 func (b *backend) pathIDsList() *framework.Path {
 	return b.listPath("ids/?$", "secret-ids", idsSynopsis, idsDescription,
-		"The ids, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
-			info := itemInfo(item)
-			info["name"] = item.Name
-			return item.ID, info
-		})
+		"The ids, and what ABEJA tells of each.", func(item store.Item) string { return item.ID })
 }
 
 func (b *backend) pathID() *framework.Path {

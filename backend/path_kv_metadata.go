@@ -28,9 +28,7 @@ const maxDestroyed = 1000
 
 func (b *backend) pathKVList() *framework.Path {
 	return b.listPath("metadata/?$", "kv-secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
-			return item.Name, itemInfo(item)
-		})
+		"The names, and what ABEJA tells of each.", func(item store.Item) string { return item.Name })
 }
 
 func (b *backend) pathKVMetadata() *framework.Path {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -48,11 +49,7 @@ Delete deletes the secret at ABEJA with all its versions.`
 
 func (b *backend) pathSecretsList() *framework.Path {
 	return b.listPath("secrets/?$", "secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA tells of each.", func(item store.Item) (string, map[string]any) {
-			info := itemInfo(item)
-			info["id"] = item.ID
-			return item.Name, info
-		})
+		"The names, and what ABEJA tells of each.", func(item store.Item) string { return item.Name })
 }
 
 func (b *backend) pathSecret() *framework.Path {
@@ -100,8 +97,8 @@ func noContent(description string) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusNoContent: {{Description: description}}}
 }
 
-// listPath makes a path that lists all secrets, each under the key that show gives it.
-func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, show func(store.Item) (string, map[string]any)) *framework.Path {
+// listPath makes a path that lists all secrets by key.
+func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, key func(store.Item) string) *framework.Path {
 	return &framework.Path{
 		Pattern:         pattern,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "list", OperationSuffix: suffix},
@@ -115,7 +112,7 @@ func (b *backend) listPath(pattern, suffix, synopsis, description, answer string
 			logical.ListOperation: &framework.PathOperation{
 				Summary: synopsis,
 				Callback: func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-					return b.list(ctx, req, d, show)
+					return b.list(ctx, req, d, key)
 				},
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: answer, Fields: map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "What can be read."},
@@ -126,7 +123,7 @@ func (b *backend) listPath(pattern, suffix, synopsis, description, answer string
 	}
 }
 
-func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, show func(store.Item) (string, map[string]any)) (*logical.Response, error) {
+func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, key func(store.Item) string) (*logical.Response, error) {
 	after, limit := d.Get("after").(string), d.Get("limit").(int)
 	if limit < 0 {
 		return nil, badRequest("limit must be 0 for all, or more")
@@ -139,16 +136,19 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	if err != nil {
 		return nil, err
 	}
-	keys, info := make([]string, 0, len(listing.Items)), make(map[string]any, len(listing.Items))
+	shown := make(map[string]store.Item, len(listing.Items))
 	for _, item := range listing.Items {
-		key, about := show(item)
-		if key > after {
-			keys, info[key] = append(keys, key), about
+		if k := key(item); k > after {
+			shown[k] = item
 		}
 	}
-	slices.Sort(keys)
+	keys := slices.Sorted(maps.Keys(shown))
 	if limit > 0 && limit < len(keys) {
 		keys = keys[:limit]
+	}
+	info := make(map[string]any, len(keys))
+	for _, k := range keys {
+		info[k] = itemInfo(k, shown[k])
 	}
 	resp := logical.ListResponseWithInfo(keys, info)
 	if listing.Incomplete {
@@ -160,7 +160,8 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	return resp, nil
 }
 
-func itemInfo(item store.Item) map[string]any {
+// itemInfo tells of an item what its key does not.
+func itemInfo(key string, item store.Item) map[string]any {
 	info := map[string]any{
 		"description": textOrNil(item.Description),
 		"version":     nil,
@@ -169,6 +170,11 @@ func itemInfo(item store.Item) map[string]any {
 	}
 	if item.Version > 0 {
 		info["version"] = item.Version
+	}
+	if key == item.ID {
+		info["name"] = item.Name
+	} else {
+		info["id"] = item.ID
 	}
 	return info
 }

@@ -40,10 +40,19 @@ func backoff(shortest, longest time.Duration, repetition int, resp *http.Respons
 	return retryablehttp.LinearJitterBackoff(shortest, longest, repetition, resp)
 }
 
+type onceKey struct{}
+
+// Once gives a context with which a call is sent one time, however it ends: for a caller who has
+// something to fall back on and need not wait.
+func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
 // retryRepeatable decides for calls that may reach ABEJA twice without harm.
 func retryRepeatable(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
+	}
+	if ctx.Value(onceKey{}) != nil {
+		return false, err
 	}
 	if err != nil {
 		return !final(err), err

@@ -30,7 +30,11 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 	if old, _ := s.cache.get(key, r.id, s.cache.TTL); old != nil {
 		return old, nil
 	}
-	reading, err := s.ask(ctx, r, p)
+	what := "read"
+	if old, _ := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
+		what, ctx = "read once", client.Once(ctx) // no use to try long where an older answer can do
+	}
+	reading, err := s.ask(ctx, what, r, p)
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case abejaFails(err):
@@ -45,8 +49,8 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 	return reading, err
 }
 
-// ask reads at ABEJA, and keeps the answer as old as the call that it shared.
-func (s *Store) ask(ctx context.Context, r Ref, p Pick) (*Reading, error) {
+// ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as the call that it shared.
+func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (*Reading, error) {
 	type answer struct {
 		*client.Secret
 		asked time.Time
@@ -54,7 +58,7 @@ func (s *Store) ask(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 	var reading *Reading
 	err := s.withID(ctx, r, func(name, id string) error {
 		epoch := s.epochs.of(name).Load()
-		got, err := shared(ctx, s, "read", name, id, func(ctx context.Context, name, id string) (answer, error) {
+		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (answer, error) {
 			asked := time.Now()
 			secret, err := s.get(ctx, name, id)
 			return answer{secret, asked}, err

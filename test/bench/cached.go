@@ -47,7 +47,7 @@ func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 
 	reads := func(name, path string) contender {
 		return contender{name, func(ctx context.Context) (float64, error) {
-			l, err := drive(ctx, connections, p.round, func(ctx context.Context, c, i int) error {
+			l, err := drive(ctx, connections, 0, p.round, func(ctx context.Context, c, i int) error {
 				_, err := v.read(ctx, path+demoName((c+i*connections)%p.few))
 				return err
 			})
@@ -81,7 +81,7 @@ func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 			"what is built into Vault saves the way to another process. All answers have the same fields.", p.few, connections),
 	})
 	r.expect("cached read: reads/s, to a plugin that returns a constant", ratio(rows[0], rows[1]), atLeast, 0.95,
-		"Vault and the load generator take most of the time, and the plugin does more than nothing: it looks up the secret and its age.")
+		"The plugin checks the name and looks up the secret, some microseconds of a read; less than that is the noise of the machine.")
 	r.expect("cached read: reads/s, to KV v2 run as a plugin", ratio(rows[0], rows[2]), atLeast, 1.5,
 		"KV v2 makes no lease, and Vault's storage is here in memory: its two reads of it cost only the way between processes.")
 	r.expect("cached read: reads/s, to KV v1 run as a plugin", ratio(rows[0], rows[3]), atLeast, 1.5, "")

@@ -13,9 +13,6 @@ const (
 	connections = 8
 	// maxRequests bounds one round of one contender.
 	maxRequests = 100_000
-	// stagger is how long after each other connections begin. Those that begin together stay in step
-	// where ABEJA takes the same time for each: then all want the processor at once, and otherwise none.
-	stagger = 2500 * time.Microsecond
 )
 
 // request is the i-th request of a connection.
@@ -37,15 +34,16 @@ func (l load) medianMS() float64 {
 	return median(ms)
 }
 
-// drive sends one request after the other on each of n connections, until d has passed. The last
-// ones are waited for, so that requests can be counted.
-func drive(ctx context.Context, n int, d time.Duration, send request) (load, error) {
+// drive sends one request after the other on each of n connections, until d has passed. Each
+// connection begins so long after the one before. The last requests are waited for, so that all can
+// be counted.
+func drive(ctx context.Context, n int, apart, d time.Duration, send request) (load, error) {
 	took := make([][]time.Duration, n)
 	group, ctx := errgroup.WithContext(ctx)
 	begun := time.Now()
 	for c := range n {
 		group.Go(func() error {
-			time.Sleep(time.Duration(c) * stagger)
+			time.Sleep(time.Duration(c) * apart)
 			for i := 0; i < maxRequests/n && time.Since(begun) < d; i++ {
 				sent := time.Now()
 				if err := send(ctx, c, i); err != nil {

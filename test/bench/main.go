@@ -37,7 +37,7 @@ type plan struct {
 
 var (
 	full = plan{
-		rounds: 10, round: 1500 * time.Millisecond, few: 50, many: 5_000,
+		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
 		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second,
 		directory: 100_000, cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
 	}

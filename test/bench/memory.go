@@ -75,7 +75,7 @@ func grown(ctx context.Context, t *tools, p plan, r *report, what string, s *sim
 		return err
 	}
 	// Go collects garbage when there is work, and gives memory back when there is none.
-	_, err = drive(ctx, connections, p.settle/5, func(ctx context.Context, c, i int) error {
+	_, err = drive(ctx, connections, 0, p.settle/5, func(ctx context.Context, c, i int) error {
 		return read(ctx, c+i*connections)
 	})
 	if err != nil {

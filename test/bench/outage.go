@@ -51,7 +51,7 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 	}
 	time.Sleep(outageTTL)
 	loop := func(d time.Duration, seen *tally) error {
-		_, err := drive(ctx, outageConnections, d, func(ctx context.Context, c, i int) error {
+		_, err := drive(ctx, outageConnections, 0, d, func(ctx context.Context, c, i int) error {
 			secret := (c + i) % p.few
 			return seen.read(ctx, v, secret, values[secret])
 		})

@@ -22,7 +22,7 @@ var (
 func plotGroups(groups []group, file string) error {
 	const width, height = 18 * vg.Centimeter, 6 * vg.Centimeter
 	canvas := vgsvg.New(width, height*vg.Length(len(groups)))
-	tiles := draw.Tiles{Cols: 1, Rows: len(groups), PadY: 5 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
+	tiles := draw.Tiles{Cols: 1, Rows: len(groups), PadTop: 3 * vg.Millimeter, PadY: 5 * vg.Millimeter, PadLeft: 5 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
 	plots := make([][]*plot.Plot, len(groups))
 	for i, g := range groups {
 		p, err := bars(g)
@@ -46,6 +46,7 @@ func plotGroups(groups []group, file string) error {
 func bars(g group) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = g.title
+	p.Title.Padding = 2 * vg.Millimeter
 	p.X.Label.Text = g.unit
 	p.X.Min = 0
 	names := make([]string, len(g.rows))
