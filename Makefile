@@ -8,7 +8,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-e2e bench lint clean
+.PHONY: help build demo dev test test-unit test-e2e deps-e2e bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
 			if (got + 0 < want) { printf "want at least %s %%\n", want; exit 1 } }'
 
-test-e2e: ## run the plugin in a real Vault; VAULT=/path/to/vault chooses which
-	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e
+test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
+	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e && go test -count=1 ./test/clients
+
+deps-e2e: ## install the clients that test-e2e runs: hvac, node-vault, consul-template, curl
+	scripts/deps-e2e.sh
 
 bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=-short only tries it
 	go run -C test/bench . $(BENCHFLAGS)

@@ -111,14 +111,14 @@ func (b *backend) readKV(ctx context.Context, req *logical.Request, d *framework
 	switch {
 	case errors.As(err, &missing) && pick > 0 && int(pick) < missing.Newest:
 		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{
-			key: nil, "metadata": kvVersion(int(pick), nil, missing.Secret.Description),
+			key: nil, "metadata": kvVersion(int(pick), nil, &missing.Secret),
 		}}, req, http.StatusNotFound)
 	case err != nil:
 		return nil, m.expired(err)
 	}
 	v := &reading.Version
 	resp := &logical.Response{Data: map[string]any{
-		key: nil, "metadata": kvVersion(v.Number, v, reading.Secret.Description),
+		key: nil, "metadata": kvVersion(v.Number, v, &reading.Secret),
 	}}
 	if err := m.warn(resp, reading); err != nil {
 		return nil, err
@@ -130,14 +130,15 @@ func (b *backend) readKV(ctx context.Context, req *logical.Request, d *framework
 	return resp, nil
 }
 
-// kvVersion is the metadata of a version; nil is one that ABEJA has no more, and so no times of.
-func kvVersion(number int, v *client.Version, description string) map[string]any {
+// kvVersion is the metadata of a secret's version. One that is nil ABEJA has no more: the secret's
+// own time stands for its, since clients refuse an answer without one.
+func kvVersion(number int, v *client.Version, s *client.Secret) map[string]any {
 	about := map[string]any{
 		"version":         number,
-		"created_time":    "",
+		"created_time":    s.CreatedAt.Format(time.RFC3339Nano),
 		"deletion_time":   "",
 		"destroyed":       v == nil,
-		"custom_metadata": customMetadata(description),
+		"custom_metadata": customMetadata(s.Description),
 	}
 	if v != nil {
 		about["created_time"] = v.CreatedAt.Format(time.RFC3339Nano)
@@ -223,7 +224,7 @@ func kvWritten(w store.Written, err error) (*logical.Response, error) {
 		return nil, err
 	}
 	v := client.Version{Status: client.Active, CreatedAt: client.Time{Time: w.VersionCreatedAt}}
-	return &logical.Response{Data: kvVersion(w.Version, &v, w.Description)}, nil
+	return &logical.Response{Data: kvVersion(w.Version, &v, &client.Secret{Description: w.Description})}, nil
 }
 
 // patchKVData merges into the version that it has read, and begins anew when another writer was
@@ -251,7 +252,7 @@ func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *fram
 		}
 		if current.Status != client.Active {
 			return logical.RespondWithStatusCode(&logical.Response{
-				Data: kvVersion(current.Number, current, secret.Description),
+				Data: kvVersion(current.Number, current, secret),
 			}, req, http.StatusNotFound)
 		}
 		value, err := encodeMap(merged(decodeMap(current.Value), data))

@@ -93,7 +93,7 @@ func (b *backend) readKVMetadata(ctx context.Context, req *logical.Request, d *f
 	oldest := max(0, newest-maxDestroyed)
 	versions := make(map[string]any)
 	for n := oldest + 1; n <= newest; n++ {
-		versions[strconv.Itoa(n)] = kvMetadataVersion(store.Pick(n).Of(secret.Versions))
+		versions[strconv.Itoa(n)] = kvMetadataVersion(store.Pick(n).Of(secret.Versions), secret)
 	}
 	return &logical.Response{Data: map[string]any{
 		"versions":             versions,
@@ -109,8 +109,8 @@ func (b *backend) readKVMetadata(ctx context.Context, req *logical.Request, d *f
 	}}, nil
 }
 
-func kvMetadataVersion(v *client.Version) map[string]any {
-	about := kvVersion(0, v, "")
+func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
+	about := kvVersion(0, v, s)
 	delete(about, "version")
 	delete(about, "custom_metadata")
 	about["created_by"], about["deleted_by"] = nil, nil // ABEJA knows the mount's user alone
