@@ -34,7 +34,7 @@ func TestKVMetadataShowsEveryVersionAndTheDefaultsOfWhatABEJADoesNotHave(t *test
 	}
 	require.Equal(t, map[string]any{
 		"versions": map[string]any{
-			"1": version("", "", true),
+			"1": version(data["created_time"], "", true),
 			"2": version(created[1], deleted, false),
 			"3": version(created[2], "", false),
 		},
