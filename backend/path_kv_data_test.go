@@ -425,7 +425,7 @@ func TestKVCreateNeverUpdatesAndUpdateNeverCreates(t *testing.T) {
 			for name, create := range map[string]func() answer{
 				"plain": func() answer { return e.kv(logical.CreateOperation, "data/plain", body) },
 				"cas":   func() answer { return e.kv(logical.CreateOperation, "data/cas", ifNew) },
-				"made":  func() answer { return e.kv(logical.CreateOperation, "generate/made", fields{}) },
+				"drawn": func() answer { return e.kv(logical.CreateOperation, "generate/drawn", fields{}) },
 			} {
 				e.sim.Create(name, []byte("hidden-1"))
 				a := create()
