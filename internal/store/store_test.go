@@ -271,6 +271,23 @@ func TestAListingNeverJoinsOneThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
 	})
 }
 
+func TestAListingShowsWhatWasChangedBeforeItWasAskedFor(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = s.List(t.Context()) })
+		synctest.Wait()
+		_, err := s.Update(t.Context(), ByName("db"), Update{SecretUpdate: client.SecretUpdate{Description: new("new")}})
+		require.NoError(t, err)
+		l, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "new", l.Items[0].Description)
+		all.Wait()
+	})
+}
+
 func TestWhatWasDeletedDoesNotComeBackWithAListingThatWasUnderWay(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))

@@ -207,7 +207,7 @@ func TestAfterATimeOutAWriteIsNotSentAgain(t *testing.T) {
 func TestACreateWithoutOutcomeIsNotTakenForAnothersSecret(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		value := []byte("mine")
-		sim.AddFault(simulator.Fault{Op: "create_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 25 * time.Second})
+		sim.AddFault(simulator.Fault{Op: "create_secret", Count: 1, Kind: simulator.FaultDelay, Delay: time.Minute})
 		var all sync.WaitGroup
 		all.Go(func() {
 			_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: value}, nil)
@@ -215,8 +215,9 @@ func TestACreateWithoutOutcomeIsNotTakenForAnothersSecret(t *testing.T) {
 		})
 		synctest.Wait()
 		sim.Create("db", []byte("theirs"))
+		sim.AddVersion("db", value) // by chance
 		all.Wait()
-		require.Equal(t, []string{"theirs"}, versionsAt(t, sim, "db"))
+		require.Equal(t, []string{"theirs", "mine"}, versionsAt(t, sim, "db"))
 	})
 }
 
@@ -239,9 +240,13 @@ func TestDeleteIsIdempotentAndTakesTheNameNotTheID(t *testing.T) {
 		sim.Create("db", []byte("1"))
 		value(t, s, "db")
 		sim.Delete("db")
-		sim.Create("db", []byte("2"))
+		id := sim.Create("db", []byte("2"))
 		require.NoError(t, s.Delete(t.Context(), ByName("db")))
 		require.Zero(t, sim.Len())
+		sim.ResetRequests()
+		_, err := s.Read(t.Context(), ByID(id), Current)
+		require.ErrorIs(t, err, ErrNotFound)
+		require.Zero(t, sim.Count("get_secret"), "the id is forgotten with the name")
 	})
 }
 
