@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -228,7 +229,9 @@ func misread(raw any, as framework.FieldType) bool {
 	case bool:
 		return as != framework.TypeBool
 	case float64:
-		return as == framework.TypeInt && raw != math.Trunc(raw)
+		return (as == framework.TypeInt || as == framework.TypeCommaIntSlice) && raw != math.Trunc(raw)
+	case []any:
+		return slices.ContainsFunc(raw, func(each any) bool { return misread(each, as) })
 	}
 	return false
 }

@@ -19,12 +19,13 @@ const (
 	generateDescription = `
 Write stores a new random value in the secret, which it creates when there is none. The
 value is made by a password policy of Vault, or of length characters drawn evenly from
-charset. It is returned only with return_value=true. A policy that denies that parameter
-lets somebody rotate secrets without ever seeing one:
+charset. It is returned only with return_value=true. A policy that allows the length alone
+lets somebody rotate secrets without ever seeing one. To deny return_value is not enough: of
+length=8 charset=ab there are only 256 values.
 
     path "abeja/generate/*" {
-      capabilities      = ["create", "update"]
-      denied_parameters = { "return_value" = [] }
+      capabilities       = ["create", "update"]
+      allowed_parameters = { "length" = [] }
     }`
 
 	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

@@ -260,7 +260,7 @@ func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *fram
 			return nil, err
 		}
 		written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: &current.Number, Against: store.Newest})
-		if errors.As(err, new(*store.CASError)) && cas == nil && ctx.Err() == nil {
+		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
 			continue
 		}
 		return kvWritten(written, goneForWrite(err))

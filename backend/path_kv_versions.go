@@ -43,11 +43,20 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 		if err != nil {
 			return nil, err
 		}
+		wanted := make(map[int]bool, len(versions))
 		for _, n := range versions {
-			if n < 1 {
+			wanted[n] = true
+		}
+		// Only those that are there: one request could else cause any number of them at ABEJA.
+		there, err := m.store.Versions(ctx, r)
+		if err != nil {
+			return nil, ignoreAbsent(err)
+		}
+		for _, v := range there {
+			if !wanted[v.Number] {
 				continue
 			}
-			if err := ignoreAbsent(do(ctx, m.store, r, n)); err != nil {
+			if err := ignoreAbsent(do(ctx, m.store, r, v.Number)); err != nil {
 				return nil, err
 			}
 		}

@@ -65,7 +65,7 @@ func TestKVDeleteUndeleteAndDestroyNeedVersions(t *testing.T) {
 		for _, body := range []fields{{}, {"versions": nil}, {"versions": ""}, {"versions": []any{}}} {
 			e.kvPut(path, body).refused(http.StatusBadRequest, "o version number provided")
 		}
-		for _, odd := range []any{"hidden", fields{"a": 1}, true} {
+		for _, odd := range []any{"hidden", fields{"a": 1}, true, 1.5, []any{1.5}} {
 			e.kvPut(path, fields{"versions": odd}).refused(http.StatusBadRequest, "versions must be a list of whole numbers")
 		}
 		for _, op := range []logical.Operation{logical.ReadOperation, logical.PatchOperation, logical.DeleteOperation, logical.CreateOperation} {

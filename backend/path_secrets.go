@@ -413,7 +413,7 @@ func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {
 // goneForWrite words that there is nothing to update: an update never creates.
 func goneForWrite(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return logical.CodedError(http.StatusNotFound, "there is no such secret: write it again to secrets/NAME, with a value, to create it")
+		return logical.CodedError(http.StatusNotFound, "there is no such secret: write it again by its name, with a value, to create it")
 	}
 	return err
 }

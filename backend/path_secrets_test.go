@@ -365,7 +365,7 @@ func refusedByABEJA(t *testing.T, e *engine) {
 	e.write("secrets/two/versions/1", fields{"status": "inactive"}).refused(http.StatusNotFound, "no such secret")
 	e.delete("secrets/two/versions/1").refused(http.StatusNotFound, "no such secret")
 	e.read("ids/"+unknown).refused(http.StatusNotFound, "no such secret")
-	e.write("ids/"+unknown, fields{"value": "hidden-2"}).refused(http.StatusNotFound, "no such secret", "secrets/NAME")
+	e.write("ids/"+unknown, fields{"value": "hidden-2"}).refused(http.StatusNotFound, "no such secret", "by its name")
 	e.patch("ids/"+unknown, fields{"value": "hidden-2"}).refused(http.StatusNotFound, "no such secret")
 	e.delete("ids/" + unknown).ok()
 	e.write("secrets/one", fields{"value": "hidden-2", "cas": 2}).refused(http.StatusBadRequest, casRefusal)

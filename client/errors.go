@@ -177,9 +177,12 @@ func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) err
 		Description string `json:"error_description"`
 	}
 	if json.Unmarshal(body, &said) == nil {
-		secrets := append([]string{string(k.submitted), base64.StdEncoding.EncodeToString(k.submitted)}, c.auth.reveal().traces...)
-		e.Code = clean(said.Error, secrets)
-		e.Description = clean(said.Description, secrets)
+		inPart := []string{string(k.submitted), base64.StdEncoding.EncodeToString(k.submitted)}
+		whole := c.auth.reveal().traces
+		if errors.Is(e, ErrUnauthorized) { // is about the credential, and may well repeat part of it
+			inPart = append(inPart, whole...)
+		}
+		e.Code, e.Description = clean(said.Error, inPart, whole), clean(said.Description, inPart, whole)
 	}
 	return e
 }
@@ -190,12 +193,19 @@ const (
 	traceLength    = 8
 )
 
-// clean makes ABEJA's words fit to be repeated: short, printable, and empty when they hold
-// traceLength bytes in a row of a secret, or all of a shorter one.
-func clean(text string, secrets []string) string {
+// clean makes ABEJA's words fit to be repeated: short, printable, and empty when they hold one of
+// whole, or traceLength bytes in a row of one of inPart, or all of a shorter one. The credential is
+// no part of inPart where ABEJA may repeat a text of the caller's, such as a description: what is
+// dropped would tell the caller whether a guess at the credential's next byte is right.
+func clean(text string, inPart, whole []string) string {
 	text = text[:min(len(text), maxExamined)]
-	for _, secret := range secrets {
+	for _, secret := range inPart {
 		if holdsTrace(text, secret) {
+			return ""
+		}
+	}
+	for _, secret := range whole {
+		if strings.Contains(text, secret) {
 			return ""
 		}
 	}

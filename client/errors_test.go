@@ -362,10 +362,10 @@ func TestCleanHoldsForAnyWords(t *testing.T) {
 			part = secret[at : at+traceLength]
 		}
 		before, after := rapid.String().Draw(t, "before"), rapid.String().Draw(t, "after")
-		if got := clean(before+part+after, []string{"other", secret}); got != "" {
+		if got := clean(before+part+after, []string{"other", secret}, nil); got != "" {
 			t.Fatalf("%q holds a part of %q", got, secret)
 		}
-		got := clean(before+after, nil)
+		got := clean(before+after, nil, nil)
 		if !utf8.ValidString(got) || len(got) > maxDescription*utf8.UTFMax || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Fatalf("%q is not fit to be shown", got)
 		}

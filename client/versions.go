@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 )
 
@@ -20,7 +21,7 @@ type Version struct {
 	ID             string `json:"id"`
 	OrganizationID string `json:"organization_id"`
 	SecretID       string `json:"secret_id"`
-	// Number counts from 1.
+	// Number counts from 1, and fits into 32 bits.
 	Number    int    `json:"version"`
 	Status    Status `json:"status"`
 	Provider  string `json:"provider"`
@@ -33,7 +34,7 @@ type Version struct {
 
 func (v *Version) check(c *Client) error {
 	switch {
-	case !ValidID(v.ID) || v.Number < 1:
+	case !ValidID(v.ID) || v.Number < 1 || v.Number > math.MaxInt32:
 		return errors.New("the answer holds a version without id or number")
 	case v.OrganizationID != "" && v.OrganizationID != c.organizationID:
 		return errors.New("the answer holds a version of another organization")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -12,6 +14,9 @@ const (
 	// existsInterval is the same for Exists, which Vault asks before it looks at policies:
 	// whoever has a token, or none that is of use, can cause it.
 	existsInterval = time.Minute
+	// confirmBurst is how many listings beyond one each lookupInterval may be caused by answers of
+	// ABEJA that contradict the directory: a secret that is withheld, a name that is refused.
+	confirmBurst = 20
 	// listTimeout bounds a listing that no caller waits for any more.
 	listTimeout = 5 * time.Minute
 )
@@ -22,11 +27,13 @@ type directory struct {
 	list func(ctx context.Context) (*Listing, error)
 
 	mu     sync.Mutex
-	ids    map[string]string // by name; nil until the first listing has succeeded
-	names  map[string]string // by id
-	begun  time.Time         // when the last listing began
-	err    error             // of the last listing
-	writes uint64            // counts what was done through the store
+	ids    map[string]string    // by name; nil until the first listing has succeeded
+	names  map[string]string    // by id
+	expiry map[string]time.Time // by id, of those that have one
+	begun  time.Time            // when the last listing began
+	doubts *rate.Limiter        // of confirm
+	err    error                // of the last listing
+	writes uint64               // counts what was done through the store
 
 	running *listing
 	next    *listing // begins when running has ended, for those who need a younger one
@@ -133,6 +140,36 @@ func (d *directory) refresh(ctx context.Context) (*Listing, error) {
 	return l.wait(ctx)
 }
 
+// confirm lists anew because ABEJA has contradicted what is known, if that has not been so too
+// often: callers can cause such answers at will. What is known then is at most lookupInterval old.
+func (d *directory) confirm(ctx context.Context) error {
+	d.mu.Lock()
+	l := d.next
+	if l == nil && d.doubts.Allow() {
+		if d.running == nil {
+			l = d.start()
+		} else {
+			l = d.follow()
+		}
+	} else if l == nil {
+		l = d.running
+	}
+	d.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	_, err := l.wait(ctx)
+	return err
+}
+
+// hasExpired says whether, and when, a secret expired, as the last listing told.
+func (d *directory) hasExpired(id string) (at time.Time, expired bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at, ok := d.expiry[id]
+	return at, ok && at.Before(time.Now())
+}
+
 // start begins a listing; d.mu is held and none is running.
 func (d *directory) start() *listing {
 	l := &listing{done: make(chan struct{})}
@@ -183,9 +220,13 @@ func (d *directory) install(l *listing) {
 	}
 	d.ids = make(map[string]string, len(l.result.Items))
 	d.names = make(map[string]string, len(l.result.Items))
+	d.expiry = make(map[string]time.Time)
 	for _, item := range l.result.Items {
 		d.ids[item.Name] = item.ID
 		d.names[item.ID] = item.Name
+		if !item.ExpiredAt.IsZero() {
+			d.expiry[item.ID] = item.ExpiredAt
+		}
 	}
 	for _, c := range d.changes {
 		d.set(c)

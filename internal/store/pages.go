@@ -77,9 +77,18 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 		return nil, err
 	}
 	pages := []page[T]{first}
+	seen := make(map[string]bool)
+	fresh := func(p page[T]) (fresh bool) {
+		for _, item := range p.items {
+			fresh = fresh || !seen[l.id(item)]
+			seen[l.id(item)] = true
+		}
+		return fresh
+	}
 	stride := max(1, len(first.items)-overlap) // an API that caps its pages lower is followed
 	window := 2
-	for last := first; last.more && len(last.items) > 0 && len(pages) < maxPages; last = pages[len(pages)-1] {
+	// A window without a new item is given by no list that is paged: something ignores the offset.
+	for last, advances := first, fresh(first); last.more && len(last.items) > 0 && advances && len(pages) < maxPages; last = pages[len(pages)-1] {
 		next := make([]page[T], window)
 		errs := make([]error, window)
 		var group errgroup.Group
@@ -93,11 +102,13 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 		if err := group.Wait(); err != nil {
 			return nil, err
 		}
+		advances = false
 		for i := range next {
 			if errs[i] != nil {
 				return nil, errs[i]
 			}
 			pages = append(pages, next[i])
+			advances = fresh(next[i]) || advances
 			if !next[i].more || len(next[i].items) == 0 {
 				break // what lies behind the end was asked for in vain
 			}
@@ -109,6 +120,9 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 
 // join adds pages where neighbours share no item, until the list's end is joined to its beginning.
 func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, error) {
+	if last := pages[len(pages)-1]; last.more && len(last.items) > 0 {
+		return pages, false, nil // the list was given up before its end
+	}
 	chain := chain[T]{id: l.id, seen: make(map[string]bool)}
 	for bridges := maxBridges + len(pages); ; bridges-- {
 		gap := chain.extend(pages)
@@ -149,7 +163,7 @@ func (c chain[T]) extend(pages []page[T]) int {
 				return -1
 			}
 		}
-		if gap < 0 { // the list was given up before its end
+		if gap < 0 { // the last page is empty and promises more
 			return len(pages) - 1
 		}
 		if len(c.seen) == before {

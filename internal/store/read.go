@@ -117,8 +117,16 @@ func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, e
 	}
 	// A secret has about 100 versions at the most: one page or two, with no churn to speak of.
 	versions, _, err := list.all(ctx)
+	if err != nil {
+		return nil, err
+	}
 	slices.SortFunc(versions, func(a, b client.Version) int { return cmp.Compare(a.Number, b.Number) })
-	return versions, err
+	for i := 1; i < len(versions); i++ {
+		if versions[i].Number == versions[i-1].Number {
+			return nil, badAnswer(client.OpListVersions, "the answer holds a version twice")
+		}
+	}
+	return versions, nil
 }
 
 // shared lets identical calls about a secret share one. A caller never joins a call that began

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -76,6 +77,7 @@ func New(c *client.Client, prefix string, f Freshness) *Store {
 	s := &Store{client: c, prefix: prefix, epochs: newEpochs()}
 	s.cache = newCache(f, s.epochs)
 	s.dir.list = s.list
+	s.dir.doubts = rate.NewLimiter(rate.Every(lookupInterval), confirmBurst)
 	return s
 }
 
@@ -110,8 +112,7 @@ func (s *Store) withID(ctx context.Context, r Ref, do func(name, id string) erro
 		return err
 	}
 	s.epochs.of(name).Add(1) // nothing that was read before may stand in for this
-	listing, listErr := s.dir.refresh(ctx)
-	if listErr != nil {
+	if listErr := s.dir.confirm(ctx); listErr != nil {
 		return listErr
 	}
 	name, newID, known := s.dir.peek(r)
@@ -121,10 +122,8 @@ func (s *Store) withID(ctx context.Context, r Ref, do func(name, id string) erro
 	case newID != id:
 		return do(name, newID)
 	}
-	for _, item := range listing.Items {
-		if item.ID == id && !item.ExpiredAt.IsZero() && item.ExpiredAt.Before(time.Now()) {
-			return &WithheldError{item.ExpiredAt}
-		}
+	if at, expired := s.dir.hasExpired(id); expired {
+		return &WithheldError{at}
 	}
 	return err
 }

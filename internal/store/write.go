@@ -37,7 +37,7 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		func() (*client.Secret, error) { return s.madeBefore(ctx, name, n.Value) })
 	if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrInvalid) {
 		// ABEJA's answer to a name that exists: 409 or 400, which of them is not documented.
-		if _, listErr := s.dir.refresh(ctx); listErr == nil {
+		if listErr := s.dir.confirm(ctx); listErr == nil {
 			if _, _, known := s.dir.peek(ByName(name)); known {
 				return Written{}, ErrExists
 			}
@@ -47,10 +47,11 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		return Written{}, err
 	}
 	s.dir.record(name, made.ID)
-	return Written{
-		ID: made.ID, Description: n.Description,
-		Version: max(1, numberOf(Newest, made.Versions)), VersionCreatedAt: made.CreatedAt.Time, Created: true,
-	}, nil
+	w := Written{ID: made.ID, Description: n.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
+	if v := Newest.Of(made.Versions); v != nil {
+		w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
+	}
+	return w, nil
 }
 
 // madeBefore looks for the secret that a create without a known outcome may have made.
