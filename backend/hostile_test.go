@@ -325,9 +325,9 @@ func TestAWriteIsNotBelievedToBeAboutAnotherSecret(t *testing.T) {
 		simulator.CreateVersion: {`{"id":"7","version":2,"secret_id":"8"}`, `{"id":"7","version":2,"organization_id":"1420000000000"}`, `{"id":"7","version":-2}`, `{"version":2}`, `{}`},
 		simulator.UpdateSecret:  {`{"id":"8","organization_id":"$ORG","name":"one"}`, `{"id":"$ID","organization_id":"1420000000000","name":"one"}`, `{}`},
 	} {
-		for _, body := range bodies {
+		for i, body := range bodies {
 			e.says(op, body)
-			e.write("secrets/one", fields{"value": "hidden-2", "description": "d"}).refused(http.StatusBadGateway)
+			e.write("secrets/one", fields{"value": fmt.Sprint("hidden-", op, i), "description": "d"}).refused(http.StatusBadGateway)
 		}
 	}
 	before, _ := e.sim.Secret("one")
