@@ -29,7 +29,7 @@ test: test-unit test-fuzz test-abuse test-e2e ## run all tests, and check the co
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
-	go test -race -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
+	go test -race -short -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
 	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
