@@ -8,7 +8,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-e2e deps-e2e bench lint clean
+.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e deps-e2e bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-fuzz test-abuse test-e2e ## run all tests, and check the coverage
+test: test-unit test-fuzz test-abuse test-faults test-e2e ## run all tests, and check the coverage
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
@@ -40,6 +40,9 @@ test-fuzz: ## run each fuzz target for FUZZTIME, 10s unless told otherwise
 
 test-abuse: ## try what callers must not be able to cause
 	go test -race -count=1 ./test/abuse
+
+test-faults: ## run each operation under each fault of ABEJA, and hold docs/reliability.md against it
+	go test -race -count=1 ./test/faults
 
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
 	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e && go test -count=1 ./test/clients

@@ -74,9 +74,13 @@ func coded(err error) error {
 	if errors.As(cause, &partial) && err != cause {
 		err = fmt.Errorf("the value is stored as version %d, but the rest is not: %w", partial.Version, err)
 	}
-	var unknown *store.UnknownOutcomeError
-	if errors.As(err, &unknown) {
+	var call *client.Error
+	switch errors.As(cause, &call); {
+	case !errors.As(cause, new(*store.UnknownOutcomeError)):
+	case call.Op == client.OpCreateSecret || call.Op == client.OpCreateVersion:
 		advice = "write the same again: what is stored already is not stored twice"
+	default:
+		advice += "; to repeat it is safe"
 	}
 	return logical.CodedError(status, err.Error()+": "+advice)
 }

@@ -117,7 +117,18 @@ func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
 	return about
 }
 
-func (b *backend) createKVMetadata(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+func (b *backend) createKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := kvName(d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.mount(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.store.Absent(ctx, name); err != nil {
+		return nil, err
+	}
 	return nil, badRequest("there is no such secret, and ABEJA keeps none without a value: write data/NAME first")
 }
 

@@ -363,6 +363,9 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	if w.Value == nil {
+		if err := m.store.Absent(ctx, name); err != nil {
+			return nil, err
+		}
 		return nil, badRequest("there is no such secret: creating one needs a value")
 	}
 	n := client.NewSecret{Name: name, Value: w.Value, ExpiredAt: w.ExpiredAt}
@@ -385,7 +388,7 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 // existsForCAS words a create that met a secret of which Vault did not know as a mismatch, for one
 // who has asked for just this with cas=0.
 func existsForCAS(err error, cas *int) error {
-	if cas != nil && errors.Is(err, store.ErrExists) {
+	if cas != nil && *cas == 0 && errors.Is(err, store.ErrExists) {
 		return badRequest("%s (the secret exists: read it and decide again)", casMismatch)
 	}
 	return err

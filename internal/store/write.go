@@ -29,6 +29,9 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 	}
 	defer release()
 	if cas != nil && *cas != 0 {
+		if err := s.Absent(ctx, name); err != nil {
+			return Written{}, err
+		}
 		return Written{}, &CASError{Current: 0}
 	}
 	defer s.written(name)
@@ -52,6 +55,19 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
 	}
 	return w, nil
+}
+
+// Absent gives nil when there is surely no such secret, ErrExists when there is one, and else why
+// that is not known.
+func (s *Store) Absent(ctx context.Context, name string) error {
+	_, _, err := s.dir.find(ctx, ByName(name))
+	switch {
+	case err == nil:
+		return ErrExists
+	case errors.Is(err, ErrNotFound):
+		return nil
+	}
+	return err
 }
 
 // madeBefore looks for the secret that a create without a known outcome may have made.
@@ -134,6 +150,9 @@ type PartialError struct {
 
 // Error implements error.
 func (e *PartialError) Error() string {
+	if outcomeUnknown(e.Err) {
+		return fmt.Sprintf("the value is stored as version %d, but the rest is not known to be: %v", e.Version, e.Err)
+	}
 	return fmt.Sprintf("the value is stored as version %d, but the rest is not: %v", e.Version, e.Err)
 }
 
@@ -263,7 +282,14 @@ func (s *Store) write(ctx context.Context, r Ref, do func(name, id string) error
 	}
 	defer release()
 	defer s.written(name)
-	return s.withID(ctx, r, do)
+	err = s.withID(ctx, r, do)
+	if e := (*client.Error)(nil); errors.As(err, &e) && e.OutcomeUnknown() && !errors.As(err, new(*UnknownOutcomeError)) {
+		switch e.Op {
+		case client.OpUpdateSecret, client.OpDeleteSecret, client.OpUpdateVersion, client.OpDeleteVersion:
+			return &UnknownOutcomeError{err}
+		}
+	}
+	return err
 }
 
 // written ends the sharing of what was read before the write.

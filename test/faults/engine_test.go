@@ -1,0 +1,411 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+const (
+	// patience is the request_timeout of a mount under faults that end before it.
+	patience = 20 * time.Second
+	// requestTimeout is that under faults which do not.
+	requestTimeout = 3 * time.Second
+	// callersDeadline is that of a caller who is in a hurry.
+	callersDeadline = 3 * time.Second
+	// slack is what a busy machine takes beyond a deadline.
+	slack = 3 * time.Second
+
+	token = "hidden-personal-access-token"
+)
+
+// hiddenTraces are in every value and token of these tests, in plain and in base64 at each of the
+// three offsets. No answer of a failure and no log may have one.
+var hiddenTraces = []string{"hidden", "aGlkZGVu", "hpZGRlb", "oaWRkZW"}
+
+type fields map[string]any
+
+// engine is a mount and an ABEJA that talk over TCP, each with an address of its own.
+type engine struct {
+	t       testing.TB
+	sim     *simulator.Simulator
+	abeja   *abeja
+	storage *logical.InmemStorage
+	backend logical.Backend
+	log     *lockedBuffer
+	timeout time.Duration
+	// deadline is the caller's, when not 0.
+	deadline time.Duration
+	// existing is the id of the secret of that name.
+	existing string
+}
+
+// newEngine makes a mount that works, as it is before the operation: configured, and with the names
+// known unless it has just started.
+func newEngine(t testing.TB, f fault, o operation) *engine {
+	t.Helper()
+	e := &engine{
+		t: t, timeout: patience, storage: &logical.InmemStorage{}, log: &lockedBuffer{},
+		sim: simulator.New(simulator.Options{Token: token, AuthToken: "hidden-auth-token"}),
+	}
+	if f.waits {
+		e.timeout = requestTimeout
+	}
+	e.existing = e.sim.Create("existing", []byte(`{"user":"hidden-1"}`))
+	e.sim.AddVersion("existing", []byte(`{"user":"hidden-2"}`))
+	e.sim.AddVersion("existing", []byte(`{"user":"hidden-3"}`))
+	e.sim.SetStatus("existing", 2, "inactive")
+	e.sim.Create("bystander", []byte("hidden-bystander"))
+	e.abeja = listen(t, f.link, e.sim)
+
+	b, err := backend.Factory("v1.2.3")(t.Context(), &logical.BackendConfig{
+		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
+		System:      logical.TestSystemView(),
+		StorageView: e.storage,
+		Config:      map[string]string{},
+	})
+	require.NoError(t, err)
+	e.backend = b
+	e.configure(e.abeja.url, o.config)
+	if !o.cold {
+		e.prepare(func(e *engine) answer { return e.list("secrets/") })
+	}
+	if o.first != nil {
+		e.prepare(o.first)
+	}
+	e.sim.ResetRequests()
+	return e
+}
+
+// prepare repeats what a busy machine may be too slow for.
+func (e *engine) prepare(do func(*engine) answer) {
+	e.t.Helper()
+	a := do(e)
+	for began := time.Now(); a.status == http.StatusGatewayTimeout && time.Since(began) < patience; {
+		a = do(e)
+	}
+	a.ok(e.t)
+}
+
+// configure stores a config without asking ABEJA.
+func (e *engine) configure(url string, over fields) {
+	e.t.Helper()
+	config := e.config(url)
+	config["verify_connection"] = false
+	maps.Copy(config, over)
+	e.write("config", config).ok(e.t)
+}
+
+func (e *engine) config(url string) fields {
+	org, user, _, _ := e.sim.Credentials()
+	return fields{
+		"organization_id": org, "user_id": user, "personal_access_token": token,
+		"api_url": url, "ca_cert": e.abeja.ca,
+		"request_timeout": int(e.timeout / time.Second), "max_retries": 1,
+	}
+}
+
+func (e *engine) read(path string) answer   { return e.call(logical.ReadOperation, path, nil) }
+func (e *engine) list(path string) answer   { return e.call(logical.ListOperation, path, nil) }
+func (e *engine) delete(path string) answer { return e.call(logical.DeleteOperation, path, nil) }
+func (e *engine) patch(path string, data fields) answer {
+	return e.call(logical.PatchOperation, path, data)
+}
+
+// write asks the existence check whether it is a create or an update, as Vault does.
+func (e *engine) write(path string, data fields) answer {
+	ctx, cancel := e.context()
+	defer cancel()
+	var op logical.Operation = logical.UpdateOperation
+	checked, exists, err := e.backend.HandleExistenceCheck(ctx, e.request(op, path, data))
+	if err != nil {
+		return answer{status: http.StatusInternalServerError, text: err.Error()}
+	}
+	if checked && !exists {
+		op = logical.CreateOperation
+	}
+	return e.send(ctx, op, path, data)
+}
+
+// context is that of one request to Vault.
+func (e *engine) context() (context.Context, context.CancelFunc) {
+	if e.deadline > 0 {
+		return context.WithTimeout(e.t.Context(), e.deadline)
+	}
+	return context.WithCancel(e.t.Context())
+}
+
+func (e *engine) request(op logical.Operation, path string, data fields) *logical.Request {
+	req := &logical.Request{Operation: op, Path: path, MountPoint: "abeja/", Storage: e.storage}
+	if data != nil { // as it comes from Vault: each number is a float64
+		wire, err := json.Marshal(data)
+		require.NoError(e.t, err)
+		require.NoError(e.t, json.Unmarshal(wire, &req.Data))
+	}
+	return req
+}
+
+func (e *engine) call(op logical.Operation, path string, data fields) answer {
+	ctx, cancel := e.context()
+	defer cancel()
+	return e.send(ctx, op, path, data)
+}
+
+func (e *engine) send(ctx context.Context, op logical.Operation, path string, data fields) answer {
+	resp, err := e.backend.HandleRequest(ctx, e.request(op, path, data))
+	if err != nil {
+		a := answer{status: http.StatusInternalServerError, text: err.Error()}
+		if bare, ok := err.(logical.HTTPCodedError); ok {
+			a.status = bare.Code()
+		}
+		return a
+	}
+	if resp == nil {
+		return answer{status: http.StatusNoContent}
+	}
+	a := answer{status: http.StatusOK, warnings: resp.Warnings}
+	if status, raw := resp.Data[logical.HTTPStatusCode]; raw {
+		a.status = status.(int)
+	}
+	shown, err := json.Marshal(resp.Data)
+	require.NoError(e.t, err)
+	a.data = unsteady.Replace(string(shown))
+	return a
+}
+
+// answer is what the caller gets. Of its data, times and ids are masked.
+type answer struct {
+	status   int
+	data     string
+	warnings []string
+	text     string
+}
+
+func (a answer) acknowledged() bool { return a.status < 300 }
+
+func (a answer) ok(t testing.TB) {
+	t.Helper()
+	require.True(t, a.acknowledged(), "%d %s", a.status, a.text)
+}
+
+// unsteady masks what differs from run to run, or with what was made before.
+var unsteady = replacer{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`), "TIME"},
+	{regexp.MustCompile(`\b\d{13}\b`), "ID"},
+	{regexp.MustCompile(`127(\.\d+){3}(:\d+)?`), "HOST"},
+	{regexp.MustCompile(`this is its answer of \d+s ago`), "this is its answer of Ns ago"},
+}
+
+type replacer []struct {
+	form *regexp.Regexp
+	by   string
+}
+
+func (r replacer) Replace(text string) string {
+	for _, each := range r {
+		text = each.form.ReplaceAllString(text, each.by)
+	}
+	return text
+}
+
+// held is all that ABEJA holds, and what the test of config changes in Vault's storage, in a form to
+// compare. Ids are left out; values too when they are random.
+func (e *engine) held(random bool) string {
+	var all []any
+	for _, name := range []string{"existing", "bystander", "new"} {
+		secret, exists := e.sim.Secret(name)
+		secret.ID = ""
+		for i := range secret.Versions {
+			secret.Versions[i].ID = ""
+			if random {
+				secret.Versions[i].Value = nil
+			}
+		}
+		all = append(all, exists, secret)
+	}
+	entry, err := e.storage.Get(context.Background(), "config")
+	require.NoError(e.t, err)
+	var config struct {
+		CacheSize int `json:"cache_size"`
+	}
+	require.NoError(e.t, entry.DecodeJSON(&config))
+	text, err := json.Marshal(append(all, config))
+	require.NoError(e.t, err)
+	return string(text)
+}
+
+// link is how a mount reaches ABEJA.
+type link int
+
+const (
+	// plain is HTTP with a connection for each request, so that their number is always the same.
+	plain link = iota
+	// kept is HTTP with connections that are used again.
+	kept
+	// secure is HTTPS, with a connection for each request.
+	secure
+)
+
+// abeja is the simulator behind a socket.
+type abeja struct {
+	url, ca string
+	handler http.Handler
+	link    link
+	address string
+	cert    atomic.Pointer[tls.Certificate]
+	good    *tls.Certificate
+
+	between  http.HandlerFunc // answers in place of handler, when set
+	resets   atomic.Bool      // cuts become RST
+	detached atomic.Bool      // calls go on when the caller has hung up
+	busy     sync.RWMutex
+	server   *http.Server
+}
+
+var hosts atomic.Uint32
+
+// listen serves on an address that nobody else uses, so that a port stays free while it is closed.
+// Where a machine has one loopback address alone, the port is as unlikely to be taken.
+func listen(t testing.TB, link link, handler http.Handler) *abeja {
+	t.Helper()
+	a := &abeja{handler: handler, link: link}
+	n := hosts.Add(1)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.77.%d.%d:0", n>>8&0xff, n&0xff))
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	require.NoError(t, err)
+	a.address = l.Addr().String()
+	a.url = "http://" + a.address
+	if link == secure {
+		a.url = "https://" + a.address
+		a.good = newCertificate(t, a.host(), time.Now().Add(time.Hour), nil)
+		a.cert.Store(a.good)
+		a.ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.good.Certificate[0]}))
+	}
+	a.serve(l)
+	t.Cleanup(a.close)
+	return a
+}
+
+func (a *abeja) serve(l net.Listener) {
+	if a.link == secure {
+		l = tls.NewListener(l, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return a.cert.Load(), nil
+		}})
+	}
+	a.server = &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0)}
+	a.server.SetKeepAlivesEnabled(a.link == kept)
+	go a.server.Serve(l)
+}
+
+func (a *abeja) host() string {
+	host, _, _ := net.SplitHostPort(a.address)
+	return host
+}
+
+func (a *abeja) close() { a.server.Close() }
+
+func (a *abeja) reopen(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", a.address)
+	require.NoError(t, err)
+	a.serve(l)
+}
+
+// ServeHTTP implements http.Handler.
+func (a *abeja) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.busy.RLock()
+	defer a.busy.RUnlock()
+	if a.detached.Load() {
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	}
+	if a.resets.Load() {
+		defer func() {
+			if recover() == nil {
+				return
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}()
+	}
+	if a.between != nil {
+		a.between(w, r)
+		return
+	}
+	a.handler.ServeHTTP(w, r)
+}
+
+// settle waits until ABEJA has ended whatever it was asked.
+func (a *abeja) settle() {
+	a.busy.Lock()
+	defer a.busy.Unlock()
+}
+
+// newCertificate makes a certificate that is its own CA, or that of another one.
+func newCertificate(t testing.TB, host string, end time.Time, ca *tls.Certificate) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: rand.Text()}, IPAddresses: []net.IP{net.ParseIP(host)},
+		NotBefore: end.Add(-24 * time.Hour), NotAfter: end,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	parent, signer := template, any(key)
+	if ca != nil {
+		parent, signer = ca.Leaf, ca.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
