@@ -8,7 +8,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e deps-e2e bench lint clean
+.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-fuzz test-abuse test-faults test-e2e ## run all tests, and check the coverage
+test: test-unit test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
@@ -47,6 +47,12 @@ test-faults: ## run each operation under each fault of ABEJA, and hold docs/reli
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
 	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e && go test -count=1 ./test/clients
 
+# How long each load of test-soak runs.
+LENGTH ?= 10s
+
+test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
+	VAULT=$$(scripts/vault.sh) && export VAULT && go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
+
 deps-e2e: ## install the clients that test-e2e runs: hvac, node-vault, consul-template, curl
 	scripts/deps-e2e.sh
 
@@ -55,7 +61,7 @@ bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
-	go vet ./...
+	go vet ./... && go vet -C test/soak ./... && go vet -C test/bench ./...
 	go tool -modfile=tools/lint/go.mod staticcheck ./...
 
 clean: ## remove what was built

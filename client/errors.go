@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -177,8 +179,11 @@ func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) err
 		Description string `json:"error_description"`
 	}
 	if json.Unmarshal(body, &said) == nil {
-		inPart := []string{string(k.submitted), base64.StdEncoding.EncodeToString(k.submitted)}
-		whole := c.auth.reveal().traces
+		inPart := looks(string(k.submitted))
+		var whole []string
+		for _, trace := range c.auth.reveal().traces {
+			whole = append(whole, looks(trace)...)
+		}
 		if errors.Is(e, ErrUnauthorized) { // is about the credential, and may well repeat part of it
 			inPart = append(inPart, whole...)
 		}
@@ -218,6 +223,27 @@ func clean(text string, inPart, whole []string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(text, "?"))
+}
+
+// looks are the ways in which a secret may be repeated: as it is, escaped, in hex, and in base64,
+// which has three looks by how many bytes come before. Characters that mix with those are left out.
+func looks(secret string) []string {
+	switch {
+	case secret == "":
+		return nil
+	case len(secret) < traceLength: // any text may hold what is left of its other looks
+		return []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))}
+	}
+	quoted, _ := json.Marshal(secret)
+	inHex := hex.EncodeToString([]byte(secret))
+	all := []string{secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret), url.PathEscape(secret), inHex, strings.ToUpper(inHex)}
+	for before, mixed := range []int{0, 2, 3} {
+		end := (before + len(secret)) * 8 / 6
+		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			all = append(all, encoding.EncodeToString([]byte(strings.Repeat("\x00", before) + secret))[mixed:end])
+		}
+	}
+	return all
 }
 
 func holdsTrace(text, secret string) bool {

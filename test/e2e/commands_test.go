@@ -28,7 +28,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 
 // state is what the commands of one script share.
 type state struct {
-	vault *process // the server that vault-server started last
+	vault       *process // the server that vault-server started last
+	credentials []string // of the ABEJAs that simulator has started
 }
 
 const stateKey = "state"
@@ -60,6 +61,8 @@ func simulator(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	token := ts.Getenv("ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN")
 	ts.Check(os.WriteFile(inWork(ts, tokenFile), []byte(token), 0o600))
+	s := ts.Value(stateKey).(*state)
+	s.credentials = append(s.credentials, token, ts.Getenv("ABEJA_PLATFORM_USER_ID")+":"+token, ts.Getenv("PLATFORM_AUTH_TOKEN"))
 }
 
 // vault-server starts Vault's dev server on a free port, with the plugin registered and the root

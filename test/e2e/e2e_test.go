@@ -5,9 +5,12 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,17 +147,28 @@ func setup(env *testscript.Env) error {
 	env.Setenv("PLUGIN_DIR", pluginDir)
 	env.Setenv("REPOSITORY", repository)
 	env.Vars = append(env.Vars, goEnv...)
-	env.Values[stateKey] = &state{}
+	s := &state{}
+	env.Values[stateKey] = s
 	t := env.T().(testing.TB)
-	env.Defer(func() { checkVaultLog(t, filepath.Join(env.WorkDir, vaultLog)) })
+	env.Defer(func() { checkVaultLog(t, filepath.Join(env.WorkDir, vaultLog), s.credentials) })
 	return nil
 }
 
-// checkVaultLog looks for what no answer to a request shows.
-func checkVaultLog(t testing.TB, file string) {
+// checkVaultLog looks for what no answer to a request shows. The log is at level trace.
+func checkVaultLog(t testing.TB, file string, credentials []string) {
 	log, err := os.ReadFile(file)
 	if err != nil {
 		return // The script started no Vault.
+	}
+	for _, credential := range credentials {
+		for _, form := range []string{
+			credential, base64.StdEncoding.EncodeToString([]byte(credential)),
+			hex.EncodeToString([]byte(credential)), url.QueryEscape(credential),
+		} {
+			if bytes.Contains(log, []byte(form)) {
+				t.Error("Vault's log holds a credential of ABEJA")
+			}
+		}
 	}
 	for line := range bytes.Lines(log) {
 		if bytes.Contains(line, []byte("DATA RACE")) || bytes.Contains(line, []byte("panic")) {

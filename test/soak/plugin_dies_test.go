@@ -1,0 +1,91 @@
+package soak
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, tempDir(t), 1, "info")
+	a := startABEJA(t, token, "unused", "-latency", "5ms")
+	c.mount(t, "abeja", a.url, token, map[string]any{"request_timeout": deadline})
+	c.must(t, http.MethodPost, "sys/mounts/other", map[string]any{"type": "kv"})
+
+	active := c.serves(t)
+	tr := newTrouble(a, 12)
+	l := &load{writers: 32, readers: 8, mount: "abeja", losing: true, call: func(_ int, method, path string, in any) answer {
+		tr.maybe(t)
+		return active.call(c.token, method, path, in)
+	}}
+	l.begin(t)
+	calls := 0
+	stopWatching := again(t, 20*time.Millisecond, func(n int) {
+		calls++
+		want := strconv.Itoa(n)
+		wrote := active.call(c.token, http.MethodPost, "other/key", map[string]string{"value": want})
+		if got := active.call(c.token, http.MethodGet, "other/key", nil); wrote.status != http.StatusNoContent || got.Data["value"] != want {
+			t.Errorf("another mount failed: %v, %v", wrote, got)
+		}
+	})
+	kills := 0
+	spare := again(t, 2*time.Second, func(int) {
+		for _, pid := range pluginsOf(active.process) {
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				kills++
+			}
+		}
+	})
+	l.until(t, 1, func(f figures) bool { return f.writes >= 100 && f.reads >= 100 && f.unknown+f.refused >= 3 })
+	spare()
+	ops := l.end()
+	stopWatching()
+	a.heal(t)
+
+	t.Logf("the plugin was killed %d times; Vault's own kv answered %d calls meanwhile", kills, calls)
+	if kills < 3 || calls < 20 {
+		t.Error("this run has shown too little")
+	}
+	check(t, ops, a.held(t, token), promises{vaultRepeats: true})
+	if !active.alive() {
+		t.Error("Vault is down")
+	}
+	if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.url {
+		t.Errorf("the config has changed: %v", got)
+	}
+}
+
+// pluginsOf gives the plugin's processes that a Vault has started. Linux alone tells.
+func pluginsOf(vault *process) (pids []int) {
+	binaries, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range binaries {
+		binary, _ := os.Readlink(link)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if filepath.Dir(binary) != pluginDir {
+			continue
+		}
+		if group, err := syscall.Getpgid(pid); err == nil && group == vault.cmd.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// parentOf gives the number of a process's parent.
+func parentOf(pid int) int {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ") // what is before may have blanks
+	fields := strings.Fields(after)
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
+}

@@ -1,0 +1,85 @@
+package soak
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, tempDir(t), 1, "info")
+	a := startABEJA(t, token, "unused", "-latency", "5ms")
+	c.mount(t, "abeja", a.url, token, nil)
+	active := c.serves(t)
+
+	t.Run("upgrade", func(t *testing.T) {
+		l := &load{writers: 4, readers: 8, mount: "abeja", call: func(_ int, method, path string, in any) answer {
+			return active.call(c.token, method, path, in)
+		}}
+		l.begin(t)
+		l.until(t, 0.3, func(f figures) bool { return f.writes > 0 })
+		c.register(t, newVersion)
+		c.must(t, http.MethodPost, "sys/mounts/abeja/tune", map[string]string{"plugin_version": newVersion})
+		if got := c.runningVersion(t); got != oldVersion {
+			t.Errorf("%s runs before the reload", got)
+		}
+		begun := time.Since(l.start)
+		c.must(t, http.MethodPut, "sys/plugins/reload/secret/"+pluginName, map[string]string{})
+		took := time.Since(l.start) - begun
+		if got := c.runningVersion(t); got != newVersion {
+			t.Errorf("%s runs after the reload", got)
+		}
+		l.until(t, 0.3, func(f figures) bool { return f.writes >= 50 && f.reads >= 100 })
+		ops := l.end()
+		check(t, ops, a.held(t, token), promises{})
+
+		var longest operation
+		failed := 0
+		for _, o := range ops {
+			// Two who create the same secret at once, and one who updates it before, are rightly refused.
+			if o.outcome == unknown || o.outcome == refused && !strings.HasPrefix(o.said, "409") && !strings.HasPrefix(o.said, "404") {
+				if failed++; failed <= 3 {
+					t.Errorf("failed in an upgrade: %v", o)
+				}
+			}
+			if o.end-o.begin > longest.end-longest.begin {
+				longest = o
+			}
+		}
+		t.Logf("the reload took %v, the longest request %v; %d of %d failed",
+			took.Round(time.Millisecond), (longest.end - longest.begin).Round(time.Millisecond), failed, len(ops))
+	})
+
+	t.Run("seal", func(t *testing.T) {
+		l := &load{writers: 8, readers: 8, mount: "abeja", names: "sealed", losing: true, call: func(_ int, method, path string, in any) answer {
+			return active.call(c.token, method, path, in)
+		}}
+		l.begin(t)
+		l.until(t, 0.1, func(f figures) bool { return f.writes >= 20 })
+		acknowledged := l.latest()
+		active.must(t, c.token, http.MethodPut, "sys/seal", nil)
+		if got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil); got.status != http.StatusServiceUnavailable {
+			t.Errorf("a sealed Vault answers %v", got)
+		}
+		eventually(t, time.Minute, "the plugin has ended with the seal", func() bool { return len(pluginsOf(active.process)) == 0 })
+		unsealed := time.Now()
+		c.unseal(t, active)
+		c.goodRead(t, acknowledged)
+		t.Logf("first good read %v after the unseal", time.Since(unsealed).Round(time.Millisecond))
+		l.until(t, 0.1, func(f figures) bool { return f.refused+f.unknown > 0 })
+		check(t, l.end(), a.held(t, token), promises{vaultRepeats: true})
+		if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.url {
+			t.Errorf("the config has changed: %v", got)
+		}
+	})
+}
+
+func (c *cluster) runningVersion(t *testing.T) string {
+	t.Helper()
+	mounts := c.must(t, http.MethodGet, "sys/mounts", nil).Data
+	about, _ := mounts["abeja/"].(map[string]any)
+	version, _ := about["running_plugin_version"].(string)
+	return version
+}

@@ -1,0 +1,85 @@
+package soak
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestTheActiveVaultIsKilled(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, tempDir(t), 3, "info")
+	a := startABEJA(t, token, "unused")
+	c.mount(t, "abeja", a.url, token, map[string]any{"request_timeout": deadline})
+	config := c.must(t, http.MethodGet, "abeja/config", nil).Data
+
+	l := &load{writers: 8, readers: 8, mount: "abeja", losing: true, call: c.anyNode}
+	l.begin(t)
+	rounds := 1
+	if *length >= 30*time.Second {
+		rounds = 3
+	}
+	for range rounds {
+		time.Sleep(*length / time.Duration(2*rounds))
+		dies := c.serves(t)
+		acknowledged := l.latest()
+		dies.crash()
+		killed := time.Now()
+		c.goodRead(t, acknowledged)
+		t.Logf("first good read %v after the active Vault was killed", time.Since(killed).Round(time.Millisecond))
+
+		// What it leaves behind is no child of anybody, and is not asked any more.
+		for _, pid := range pluginsOf(dies.process) {
+			t.Logf("the killed Vault's plugin still runs, as process %d of parent %d", pid, parentOf(pid))
+		}
+		dies.killGroup()
+		dies.start(t)
+		c.unseal(t, dies)
+		time.Sleep(*length / time.Duration(2*rounds))
+	}
+	l.until(t, 0, func(f figures) bool { return f.writes >= 50 && f.reads >= 50 })
+	ops := l.end()
+	check(t, ops, a.held(t, token), promises{vaultRepeats: true})
+	if after := c.must(t, http.MethodGet, "abeja/config", nil).Data; !maps.EqualFunc(config, after, func(a, b any) bool { return a == b }) {
+		t.Errorf("the config was %v and is %v", config, after)
+	}
+}
+
+// anyNode asks a node that is up. A standby hands the request on to the active one.
+func (c *cluster) anyNode(client int, method, path string, in any) answer {
+	for i := range c.nodes {
+		if n := c.nodes[(client+i)%len(c.nodes)]; n.alive() {
+			return n.call(c.token, method, path, in)
+		}
+	}
+	return answer{failure: "no node is up"}
+}
+
+// latest is the newest version of a secret that was acknowledged.
+func (l *load) latest() operation {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range slices.Backward(l.ops) {
+		if o.write && o.outcome == done {
+			return o
+		}
+	}
+	return operation{}
+}
+
+// goodRead waits until some node gives an acknowledged version.
+func (c *cluster) goodRead(t *testing.T, acknowledged operation) {
+	t.Helper()
+	client := 0
+	eventually(t, time.Minute, "a read succeeds", func() bool {
+		client++
+		a := c.anyNode(client, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil)
+		_, version := valueOf(a)
+		if a.status == 200 && version < acknowledged.version {
+			t.Fatalf("an acknowledged write is lost: got version %d after %v", version, acknowledged)
+		}
+		return a.status == 200
+	})
+}
