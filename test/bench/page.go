@@ -7,7 +7,7 @@ import (
 
 const introduction = `# Performance
 
-` + "`make bench`" + ` writes this page. It takes about 6 minutes and needs Go, make, and the ` + "`vault`" + ` on your
+` + "`make bench`" + ` writes this page. It takes about 5 minutes and needs Go, make, and the ` + "`vault`" + ` on your
 PATH; if there is none, it builds one, once. ` + "`make bench BENCHFLAGS=-short`" + ` takes half a minute and only
 shows that everything still runs.
 
