@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // promises are what a history is held against, beside what always must hold.
 type promises struct {
 	// vaultRepeats: Vault sends a request to the plugin again when the plugin dies under it. So a
-	// write can be stored twice, if another came between, and a cas write can meet itself.
+	// write can be stored twice, if another came between, and a create or a cas write can meet itself.
 	vaultRepeats bool
 	// cached: a read may come from before a write that is not acknowledged yet, even when another
 	// read has shown that write already. So the reads are held against acknowledged writes alone.
@@ -26,7 +27,7 @@ type figures struct {
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("reads: %d good, %d of no secret yet, %d failed; writes: %d acknowledged, %d cas mismatches, %d refused, %d of unknown outcome (%d of them stored); repeated by Vault: %d stored twice, %d cas writes that met themselves",
+	return fmt.Sprintf("reads: %d good, %d of no secret yet, %d failed; writes: %d acknowledged, %d cas mismatches, %d refused, %d of unknown outcome (%d of them stored); repeated by Vault: %d stored twice, %d creates or cas writes that met themselves",
 		f.reads, f.absent, f.failedReads, f.writes, f.mismatches, f.refused, f.unknown, f.unknownStored, f.repeated, f.metItself)
 }
 
@@ -112,7 +113,9 @@ func settle(of []operation, versions []string, p promises, f *figures, fail fail
 				fail(of, "a cas write was refused, and is stored", o)
 			}
 		case refused:
-			if len(in) > 0 {
+			if len(in) > 0 && p.vaultRepeats && strings.HasPrefix(o.said, "409") {
+				f.metItself++
+			} else if len(in) > 0 {
 				fail(of, "the error does not say that the outcome is unknown, and the value is stored", o)
 			}
 		case unknown:
