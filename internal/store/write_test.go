@@ -137,10 +137,10 @@ func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
 	}
 	for name, fault := range faults {
 		for _, acting := range []bool{false, true} {
+			if acting && name == "limited" {
+				continue // a request over the limit is never acted on
+			}
 			t.Run(fmt.Sprintf("%s, after acting: %v", name, acting), func(t *testing.T) {
-				if acting && name == "limited" {
-					t.Skip("a request over the limit is never acted on")
-				}
 				at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 					fault := fault
 					fault.AfterActing = acting
