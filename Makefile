@@ -1,5 +1,7 @@
 # The plugin's version as Vault wants it: semantic, with a v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
+COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)
+LDFLAGS = -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Where build puts the binary. Vault's -dev-plugin-dir takes every file of a directory for a plugin,
 # so the demo builds into one of its own.
 BIN ?= bin
@@ -14,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the plugin into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
 
 demo: ## show the plugin at work: a dev Vault, the simulator, secrets, policies; ends by itself
 	@scripts/demo.sh

@@ -28,15 +28,23 @@ a credential for ABEJA.
 Write to "config" first, then read, write, list and delete "secrets/NAME".
 `
 
-// Factory gives the function with which Vault makes a backend of the given version, a semantic
-// version with "v" in front: Vault wants the one under which the plugin is registered.
-func Factory(version string) logical.Factory {
+// Build says what was built.
+type Build struct {
+	// Version is semantic, with "v" in front: Vault wants the one under which the plugin is
+	// registered.
+	Version string
+	// Commit is git's hash of the sources, with "-dirty" behind it if they were changed since.
+	Commit string
+}
+
+// Factory gives the function with which Vault makes a backend.
+func Factory(build Build) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := &backend{version: version}
+		b := &backend{build: build}
 		b.Backend = &framework.Backend{
 			Help:           strings.TrimSpace(help),
 			BackendType:    logical.TypeLogical,
-			RunningVersion: version,
+			RunningVersion: build.Version,
 			InitializeFunc: b.initialize,
 			Invalidate:     b.invalidate,
 			PathsSpecial: &logical.Paths{
@@ -70,7 +78,7 @@ func Factory(version string) logical.Factory {
 
 type backend struct {
 	*framework.Backend
-	version string
+	build Build
 
 	// configMu is held while the stored config and mounted are brought in line, never over a
 	// call to ABEJA.
@@ -119,7 +127,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 		Timeout:           c.RequestTimeout,
 		MaxRetries:        c.MaxRetries,
 		RequestsPerSecond: c.MaxRequestsPerSecond,
-		UserAgent:         "vault-plugin-secrets-abeja/" + b.version,
+		UserAgent:         "vault-plugin-secrets-abeja/" + b.build.Version,
 		Observe: func(a client.Attempt) {
 			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)
 		},

@@ -88,7 +88,7 @@ func (e *engine) start() logical.Backend {
 
 func (e *engine) startWith(view logical.SystemView) logical.Backend {
 	e.t.Helper()
-	b, err := Factory("v1.2.3")(e.t.Context(), &logical.BackendConfig{
+	b, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef"})(e.t.Context(), &logical.BackendConfig{
 		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log, JSONFormat: true}),
 		System:      view,
 		StorageView: e.storage,

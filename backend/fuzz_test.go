@@ -48,7 +48,7 @@ func fuzzed(t *testing.T, sim *simulator.Simulator, abeja http.Handler) (*engine
 	c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, pat), Transport: r})
 	require.NoError(t, err)
 	e := &engine{t: t, sim: sim, storage: &storage{}, log: &log{}}
-	made, err := Factory("v1.2.3")(context.Background(), &logical.BackendConfig{
+	made, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef"})(context.Background(), &logical.BackendConfig{
 		Logger: hclog.NewNullLogger(), System: logical.TestSystemView(), StorageView: e.storage, Config: map[string]string{},
 	})
 	require.NoError(t, err)

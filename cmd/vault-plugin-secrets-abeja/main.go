@@ -14,8 +14,11 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
 )
 
-// version is set by the linker. Vault wants a semantic version with "v".
-var version = "v0.0.0-dev"
+// Set by the linker. Vault wants a semantic version with "v"; the commit is the hash of git's.
+var (
+	version = "v0.0.0-dev"
+	commit  = "unknown"
+)
 
 func main() {
 	var meta api.PluginAPIClientMeta
@@ -32,7 +35,7 @@ func main() {
 		return
 	}
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: backend.Factory(version),
+		BackendFactoryFunc: backend.Factory(backend.Build{Version: version, Commit: commit}),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 	if err != nil {

@@ -41,7 +41,7 @@ func newMount(t *testing.T, o simulator.Options) *mount {
 	m := &mount{sim: simulator.New(o)}
 	m.server = httptest.NewServer(m.sim)
 	t.Cleanup(m.server.Close)
-	b, err := backend.Factory("v1.2.3")(t.Context(), &logical.BackendConfig{
+	b, err := backend.Factory(backend.Build{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{
 		Logger: hclog.NewNullLogger(), System: logical.TestSystemView(), StorageView: &m.storage, Config: map[string]string{},
 	})
 	require.NoError(t, err)

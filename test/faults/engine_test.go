@@ -84,7 +84,7 @@ func newEngine(t testing.TB, f fault, o operation) *engine {
 	e.sim.Create("bystander", []byte("hidden-bystander"))
 	e.abeja = listen(t, f.link, e.sim)
 
-	b, err := backend.Factory("v1.2.3")(t.Context(), &logical.BackendConfig{
+	b, err := backend.Factory(backend.Build{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{
 		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
 		System:      logical.TestSystemView(),
 		StorageView: e.storage,
