@@ -41,6 +41,7 @@ type Build struct {
 func Factory(build Build) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := &backend{build: build}
+		b.metrics = newMetrics(build, b.state)
 		b.Backend = &framework.Backend{
 			Help:           strings.TrimSpace(help),
 			BackendType:    logical.TypeLogical,
@@ -52,6 +53,8 @@ func Factory(build Build) logical.Factory {
 			},
 			Paths: []*framework.Path{
 				b.pathConfig(),
+				b.pathStatus(),
+				b.pathMetrics(),
 				b.pathSecretsList(),
 				b.pathVersionsList(),
 				b.pathVersion(),
@@ -78,7 +81,8 @@ func Factory(build Build) logical.Factory {
 
 type backend struct {
 	*framework.Backend
-	build Build
+	build   Build
+	metrics *metrics
 
 	// configMu is held while the stored config and mounted are brought in line, never over a
 	// call to ABEJA.
@@ -90,6 +94,7 @@ type backend struct {
 type mount struct {
 	config config
 	store  *store.Store
+	probe  probe
 }
 
 // mount gives the store in use. Once made, it costs no read of Vault's storage.
@@ -129,8 +134,10 @@ func (b *backend) newMount(c config) (*mount, error) {
 		RequestsPerSecond: c.MaxRequestsPerSecond,
 		UserAgent:         "vault-plugin-secrets-abeja/" + b.build.Version,
 		Observe: func(a client.Attempt) {
+			b.metrics.attempt(a)
 			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)
 		},
+		ObserveError: b.metrics.callFailed,
 	})
 	if err != nil {
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
@@ -139,7 +146,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 	if !b.System().CachingDisabled() {
 		fresh = store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
 	}
-	return &mount{config: c, store: store.New(cl, c.NamePrefix, fresh)}, nil
+	return &mount{config: c, store: store.New(cl, c.NamePrefix, fresh, &b.metrics.stores)}, nil
 }
 
 // initialize loads the names in the background, so that the first request need not wait for them.
@@ -206,6 +213,7 @@ func (b *backend) recover(req *logical.Request, err *error) {
 			break
 		}
 	}
+	b.metrics.panics.Add(1)
 	b.Logger().Error("panic: please report this bug", "operation", req.Operation, "type", fmt.Sprintf("%T", r), "stack", where)
 	*err = logical.CodedError(http.StatusInternalServerError, "internal error of the plugin: its stack is in Vault's log, please report it")
 }

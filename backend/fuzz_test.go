@@ -53,7 +53,7 @@ func fuzzed(t *testing.T, sim *simulator.Simulator, abeja http.Handler) (*engine
 	})
 	require.NoError(t, err)
 	e.backend = made
-	made.(*backend).mounted.Store(&mount{store: store.New(c, "", store.Freshness{})})
+	made.(*backend).mounted.Store(&mount{store: store.New(c, "", store.Freshness{}, new(store.Stats))})
 	return e, r
 }
 

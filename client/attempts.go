@@ -11,7 +11,8 @@ type triesKey struct{}
 
 // tries is what the attempts of one call share.
 type tries struct {
-	op Op
+	op       Op
+	attempts int
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
 }
@@ -44,8 +45,9 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if end.OutcomeUnknown() {
 		tries.mayHaveActed = true
 	}
+	tries.attempts++
 	if a.observe != nil {
-		a.observe(Attempt{Op: tries.op, Status: end.Status, Duration: took})
+		a.observe(Attempt{Op: tries.op, Number: tries.attempts, Status: end.Status, Duration: took})
 	}
 	return resp, err
 }

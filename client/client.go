@@ -60,6 +60,9 @@ type Config struct {
 	// Observe, when set, is told of each attempt once it has ended. It must be quick and safe
 	// for concurrent use.
 	Observe func(Attempt)
+	// ObserveError, when set, is told of each call that ended with an Error. It must be quick and
+	// safe for concurrent use.
+	ObserveError func(*Error)
 	// Transport replaces the pooled connections and so BaseURL's dialing and CACert. For tests.
 	Transport http.RoundTripper
 }
@@ -67,6 +70,7 @@ type Config struct {
 // Attempt is one HTTP request that was sent, or could not be.
 type Attempt struct {
 	Op       Op
+	Number   int // among the attempts of its call: 1 for the first
 	Status   int // 0: no answer came
 	Duration time.Duration
 }
@@ -123,6 +127,7 @@ type Client struct {
 	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
 	post           *retryablehttp.Client
 	transport      http.RoundTripper
+	observeError   func(*Error)
 }
 
 // New checks cfg and makes a client. It sends nothing.
@@ -169,6 +174,7 @@ func New(cfg Config) (*Client, error) {
 		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
 		transport:      transport,
+		observeError:   cfg.ObserveError,
 	}, nil
 }
 
@@ -222,6 +228,14 @@ type call struct {
 
 // do makes a call. Every error it gives is an *Error, or the context's own when the caller gave up.
 func (c *Client) do(ctx context.Context, k call) error {
+	err := c.try(ctx, k)
+	if failed, ok := err.(*Error); ok && c.observeError != nil {
+		c.observeError(failed)
+	}
+	return err
+}
+
+func (c *Client) try(ctx context.Context, k call) error {
 	tries := &tries{op: k.op}
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, triesKey{}, tries), c.timeout)
 	defer cancel()

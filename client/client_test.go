@@ -510,6 +510,23 @@ func TestEachAttemptIsObserved(t *testing.T) {
 		require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
 	})
 	require.Equal(t, []Attempt{
-		{OpGetSecret, 0, time.Millisecond}, {OpGetSecret, 503, 2 * time.Millisecond}, {OpGetSecret, 200, 3 * time.Millisecond},
+		{OpGetSecret, 1, 0, time.Millisecond}, {OpGetSecret, 2, 503, 2 * time.Millisecond}, {OpGetSecret, 3, 200, 3 * time.Millisecond},
 	}, seen)
+}
+
+func TestACallThatFailsIsObservedOnceAndOneThatIsGivenUpIsNot(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var seen []*Error
+		observed := func(cfg *Config) { cfg.ObserveError = func(e *Error) { seen = append(seen, e) } }
+		c := newClient(t, always(503, ""), retries(2), observed)
+		err := callOf(OpGetSecret)(t.Context(), c)
+		require.Equal(t, []*Error{asError(t, err)}, seen)
+
+		given, up := context.WithCancel(t.Context())
+		up()
+		require.ErrorIs(t, callOf(OpGetSecret)(given, c), context.Canceled)
+		require.NoError(t, callOf(OpGetSecret)(t.Context(), newClient(t, always(200, secretJSON), observed)))
+		require.Len(t, seen, 1)
+	})
 }

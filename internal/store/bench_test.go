@@ -20,7 +20,7 @@ func benchStore(b *testing.B, f Freshness) *Store {
 	org, user, token, _ := sim.Credentials()
 	c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport()})
 	require.NoError(b, err)
-	s := New(c, "", f)
+	s := New(c, "", f, new(Stats))
 	_, err = s.Read(b.Context(), ByName("demo_00001"), Current)
 	require.NoError(b, err)
 	b.ReportAllocs()
@@ -68,7 +68,7 @@ func benchItems(n int) []Item {
 }
 
 func BenchmarkFindAmong100000Names(b *testing.B) {
-	d := directory{list: func(context.Context) (*Listing, error) { return &Listing{Items: benchItems(100_000)}, nil }}
+	d := directory{stats: new(Stats), list: func(context.Context) (*Listing, error) { return &Listing{Items: benchItems(100_000)}, nil }}
 	_, err := d.current(b.Context())
 	require.NoError(b, err)
 	b.ReportAllocs()
@@ -83,7 +83,8 @@ func BenchmarkFindAmong100000Names(b *testing.B) {
 func BenchmarkJoinPagesOf10000Items(b *testing.B) {
 	items := benchItems(10_000)
 	l := lister[Item]{
-		id: func(i Item) string { return i.ID },
+		stats: new(Stats),
+		id:    func(i Item) string { return i.ID },
 		fetch: func(_ context.Context, offset, limit int) (page[Item], error) {
 			end := min(offset+limit, len(items))
 			return page[Item]{offset, items[min(offset, end):end], end < len(items)}, nil

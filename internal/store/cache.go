@@ -69,6 +69,13 @@ func (c cache) keep(k cacheKey, e cached) {
 	}
 }
 
+func (c cache) len() int {
+	if c.entries == nil {
+		return 0
+	}
+	return c.entries.Len()
+}
+
 func (c cache) drop(k cacheKey) {
 	if c.entries != nil {
 		c.entries.Remove(k)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -24,13 +25,15 @@ const (
 // directory knows the names and ids of the organization's secrets, never their values. It is
 // filled by complete listings, one at a time, and kept true by what is done through the store.
 type directory struct {
-	list func(ctx context.Context) (*Listing, error)
+	list  func(ctx context.Context) (*Listing, error)
+	stats *Stats
 
 	mu     sync.Mutex
 	ids    map[string]string    // by name; nil until the first listing has succeeded
 	names  map[string]string    // by id
 	expiry map[string]time.Time // by id, of those that have one
 	begun  time.Time            // when the last listing began
+	listed time.Time            // when the one began from which the names are
 	doubts *rate.Limiter        // of confirm
 	err    error                // of the last listing
 	writes uint64               // counts what was done through the store
@@ -42,10 +45,11 @@ type directory struct {
 
 // listing is one complete listing and whoever waits for it.
 type listing struct {
-	done   chan struct{}
-	writes uint64 // directory.writes when it began
-	result *Listing
-	err    error
+	done    chan struct{}
+	awaited atomic.Bool
+	writes  uint64 // directory.writes when it began
+	result  *Listing
+	err     error
 }
 
 // change is a name that now has an id, or none when id is empty.
@@ -100,7 +104,7 @@ func (d *directory) load(ctx context.Context, interval time.Duration) error {
 	if l == nil {
 		return err
 	}
-	_, err = l.wait(ctx)
+	_, err = d.wait(ctx, l)
 	return err
 }
 
@@ -124,7 +128,7 @@ func (d *directory) current(ctx context.Context) (*Listing, error) {
 		l = d.follow()
 	}
 	d.mu.Unlock()
-	return l.wait(ctx)
+	return d.wait(ctx, l)
 }
 
 // refresh lists, beginning now or later.
@@ -137,7 +141,7 @@ func (d *directory) refresh(ctx context.Context) (*Listing, error) {
 		l = d.follow()
 	}
 	d.mu.Unlock()
-	return l.wait(ctx)
+	return d.wait(ctx, l)
 }
 
 // confirm lists anew because ABEJA has contradicted what is known, if that has not been so too
@@ -158,7 +162,7 @@ func (d *directory) confirm(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	_, err := l.wait(ctx)
+	_, err := d.wait(ctx, l)
 	return err
 }
 
@@ -197,7 +201,7 @@ func (d *directory) begin(l *listing) {
 func (d *directory) run(l *listing) {
 	for l != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
-		l.err = recovering(func() (err error) {
+		l.err = d.stats.recovering(func() (err error) {
 			l.result, err = d.list(ctx)
 			return err
 		})()
@@ -216,8 +220,15 @@ func (d *directory) run(l *listing) {
 func (d *directory) install(l *listing) {
 	d.running = nil
 	if d.err = l.err; l.err != nil {
+		d.stats.FailedListings.Add(1)
 		return
 	}
+	if l.result.Incomplete {
+		d.stats.IncompleteListings.Add(1)
+	} else {
+		d.stats.CompleteListings.Add(1)
+	}
+	d.listed = d.begun
 	d.ids = make(map[string]string, len(l.result.Items))
 	d.names = make(map[string]string, len(l.result.Items))
 	d.expiry = make(map[string]time.Time)
@@ -266,7 +277,10 @@ func (d *directory) set(c change) {
 }
 
 // wait gives the listing's outcome, unless the caller gives up first.
-func (l *listing) wait(ctx context.Context) (*Listing, error) {
+func (d *directory) wait(ctx context.Context, l *listing) (*Listing, error) {
+	if l.awaited.Swap(true) {
+		d.stats.Coalesced.Add(1)
+	}
 	select {
 	case <-l.done:
 		return l.result, l.err

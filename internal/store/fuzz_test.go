@@ -26,7 +26,7 @@ func FuzzPages(f *testing.F) {
 			fetches int
 			ended   bool // some page said that it is the last
 			given   = map[string]bool{}
-			l       = lister[string]{id: func(s string) string { return s }}
+			l       = lister[string]{stats: new(Stats), id: func(s string) string { return s }}
 			before  []string
 			c       *churning
 		)

@@ -39,7 +39,8 @@ func ValidName(name string) bool { return nameForm.MatchString(name) }
 func (s *Store) list(ctx context.Context) (*Listing, error) {
 	var l Listing
 	secrets := lister[Item]{
-		id: func(i Item) string { return i.ID },
+		stats: s.stats,
+		id:    func(i Item) string { return i.ID },
 		fetch: func(ctx context.Context, offset, limit int) (page[Item], error) {
 			p, err := s.client.ListSecrets(ctx, client.ListOptions{Offset: offset, Limit: limit})
 			if err != nil {

@@ -41,6 +41,7 @@ type page[T any] struct {
 type lister[T any] struct {
 	fetch func(ctx context.Context, offset, limit int) (page[T], error)
 	id    func(T) string
+	stats *Stats
 }
 
 // all reads the whole list. The items are in the order in which they were met, an item as it was
@@ -94,7 +95,7 @@ func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 		var group errgroup.Group
 		for i := range next {
 			offset := (len(pages) + i) * stride
-			group.Go(recovering(func() error {
+			group.Go(l.stats.recovering(func() error {
 				next[i], errs[i] = l.fetch(ctx, offset, pageSize)
 				return nil
 			}))
@@ -130,6 +131,7 @@ func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, 
 			return pages, gap < 0, nil
 		}
 		// Deletions have moved what is missing to lower offsets.
+		l.stats.SeamRereads.Add(1)
 		bridge, err := l.fetch(ctx, max(0, pages[gap].offset-bridgeStep), pageSize)
 		if err != nil {
 			return nil, false, err

@@ -59,7 +59,7 @@ func (c *churning) fetch(_ context.Context, offset, limit int) (page[string], er
 }
 
 func (c *churning) lister() lister[string] {
-	return lister[string]{fetch: c.fetch, id: func(s string) string { return s }}
+	return lister[string]{stats: new(Stats), fetch: c.fetch, id: func(s string) string { return s }}
 }
 
 // throughout gives the items that existed from the listing's begin to its end.
@@ -195,7 +195,8 @@ func TestAPageThatIsCappedLowerIsFollowed(t *testing.T) {
 func TestAListWithoutEndIsGivenUp(t *testing.T) {
 	t.Parallel()
 	endless := lister[string]{
-		id: func(s string) string { return s },
+		stats: new(Stats),
+		id:    func(s string) string { return s },
 		fetch: func(_ context.Context, offset, _ int) (page[string], error) {
 			return page[string]{offset, nil, true}, nil
 		},
@@ -211,7 +212,8 @@ func TestAPageThatFailsFailsTheListingUnlessItLiesBehindTheEnd(t *testing.T) {
 	failing := func(size, from int) ([]string, error) {
 		c := newChurning(size, 1, nil)
 		got, _, err := lister[string]{
-			id: func(s string) string { return s },
+			stats: new(Stats),
+			id:    func(s string) string { return s },
 			fetch: func(ctx context.Context, offset, limit int) (page[string], error) {
 				if offset >= from {
 					return page[string]{}, broken

@@ -27,8 +27,12 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 	if r.id != "" {
 		key.name, _, _ = s.dir.peek(r)
 	}
-	if old, _ := s.cache.get(key, r.id, s.cache.TTL); old != nil {
-		return old, nil
+	if s.cache.entries != nil && s.cache.TTL > 0 {
+		if old, _ := s.cache.get(key, r.id, s.cache.TTL); old != nil {
+			s.stats.CacheHits.Add(1)
+			return old, nil
+		}
+		s.stats.CacheMisses.Add(1)
 	}
 	what := "read"
 	if old, _ := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
@@ -39,6 +43,7 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
 	case err == nil || ctx.Err() != nil:
 	case abejaFails(err):
 		if old, age := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
+			s.stats.StaleAnswers.Add(1)
 			stale := *old
 			stale.Stale = age
 			return &stale, nil
@@ -106,7 +111,8 @@ func (s *Store) Versions(ctx context.Context, r Ref) ([]client.Version, error) {
 
 func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, error) {
 	list := lister[client.Version]{
-		id: func(v client.Version) string { return v.ID },
+		stats: s.stats,
+		id:    func(v client.Version) string { return v.ID },
 		fetch: func(ctx context.Context, offset, limit int) (page[client.Version], error) {
 			p, err := s.client.ListVersions(ctx, id, client.ListOptions{Offset: offset, Limit: limit})
 			if err != nil {
@@ -134,8 +140,10 @@ func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, e
 // others: the call goes on, within the client's own time limit.
 func shared[T any](ctx context.Context, s *Store, what, name, id string, call func(ctx context.Context, name, id string) (T, error)) (T, error) {
 	key := what + " " + id + " " + strconv.FormatUint(s.epochs.of(name).Load(), 10)
+	joined := true
 	done := s.reads.DoChan(key, func() (result any, err error) {
-		err = recovering(func() (err error) {
+		joined = false
+		err = s.stats.recovering(func() (err error) {
 			result, err = call(context.WithoutCancel(ctx), name, id)
 			return err
 		})()
@@ -143,6 +151,9 @@ func shared[T any](ctx context.Context, s *Store, what, name, id string, call fu
 	})
 	select {
 	case r := <-done:
+		if joined {
+			s.stats.Coalesced.Add(1)
+		}
 		result, _ := r.Val.(T)
 		return result, r.Err
 	case <-ctx.Done():

@@ -70,13 +70,15 @@ type Store struct {
 	reads  singleflight.Group
 	epochs epochs
 	cache  cache
+	stats  *Stats
 }
 
-// New makes a store of the secrets whose names begin with prefix. It calls nothing.
-func New(c *client.Client, prefix string, f Freshness) *Store {
-	s := &Store{client: c, prefix: prefix, epochs: newEpochs()}
+// New makes a store of the secrets whose names begin with prefix, which counts in stats. It calls
+// nothing.
+func New(c *client.Client, prefix string, f Freshness, stats *Stats) *Store {
+	s := &Store{client: c, prefix: prefix, epochs: newEpochs(), stats: stats}
 	s.cache = newCache(f, s.epochs)
-	s.dir.list = s.list
+	s.dir.list, s.dir.stats = s.list, stats
 	s.dir.doubts = rate.NewLimiter(rate.Every(lookupInterval), confirmBurst)
 	return s
 }

@@ -31,7 +31,7 @@ func newStore(t *testing.T, sim *simulator.Simulator, prefix string, f Freshness
 		OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), MaxRetries: 2,
 	})
 	require.NoError(t, err)
-	return New(c, prefix, f)
+	return New(c, prefix, f, new(Stats))
 }
 
 func value(t *testing.T, s *Store, name string) string {
@@ -188,6 +188,7 @@ func TestAThousandReadersOfOneSecretShareOneRequest(t *testing.T) {
 		sim.SetLatency(time.Second)
 		together(1000, func(int) { require.Equal(t, "v", value(t, s, "db")) })
 		require.Equal(t, 1, sim.Count())
+		require.EqualValues(t, 999, s.stats.Coalesced.Load())
 	})
 }
 
@@ -201,6 +202,7 @@ func TestAThousandListingsShareOneListing(t *testing.T) {
 			require.Len(t, l.Items, 250)
 		})
 		require.Equal(t, 3, sim.Count())
+		require.EqualValues(t, 999, s.stats.Coalesced.Load())
 	})
 }
 
@@ -376,9 +378,11 @@ func TestOfTwoLivesOfANameTheYoungerCounts(t *testing.T) {
 
 func TestAPanicInTheStoreIsAnErrorWithoutItsValue(t *testing.T) {
 	t.Parallel()
-	err := recovering(func() error { panic("the value of a secret") })()
+	var stats Stats
+	err := stats.recovering(func() error { panic("the value of a secret") })()
 	require.ErrorContains(t, err, "bug of the plugin")
 	require.NotContains(t, err.Error(), "the value of a secret")
 	want := errors.New("an error")
-	require.Equal(t, want, recovering(func() error { return want })())
+	require.Equal(t, want, stats.recovering(func() error { return want })())
+	require.EqualValues(t, 1, stats.Panics.Load())
 }

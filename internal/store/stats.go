@@ -1,0 +1,42 @@
+package store
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what stores do. One may serve several, such as those that follow each other as the
+// config of a mount changes. It is safe for concurrent use.
+type Stats struct {
+	// CacheHits and CacheMisses are reads that Freshness.TTL was, or was not, of use for.
+	CacheHits, CacheMisses atomic.Uint64
+	// StaleAnswers are reads that were given an older value since ABEJA failed.
+	StaleAnswers atomic.Uint64
+	// Coalesced are callers who shared the answer of a call or a listing that another had begun.
+	Coalesced atomic.Uint64
+	// CompleteListings, IncompleteListings and FailedListings are how listings of all secrets ended.
+	CompleteListings, IncompleteListings, FailedListings atomic.Uint64
+	// SeamRereads are pages that were read since two neighbouring ones shared no item.
+	SeamRereads atomic.Uint64
+	// Panics are those that were recovered.
+	Panics atomic.Uint64
+}
+
+// State is what a store holds in memory.
+type State struct {
+	// Secrets is how many names are known.
+	Secrets int
+	// Listed is when the listing that made them known began; zero before the first.
+	Listed time.Time
+	// CacheEntries is how many values are kept.
+	CacheEntries int
+}
+
+// State says what the store holds. It calls nothing.
+func (s *Store) State() State {
+	state := State{CacheEntries: s.cache.len()}
+	s.dir.mu.Lock()
+	defer s.dir.mu.Unlock()
+	state.Secrets, state.Listed = len(s.dir.ids), s.dir.listed
+	return state
+}
