@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -98,6 +99,20 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 		require.NotContains(t, family.String(), "name_of_a_secret", name)
 	}
 	require.Zero(t, e.sim.Count(), "a scrape calls nothing")
+}
+
+func TestThePageOfPathsTellsEveryMetricAndEveryFieldOfStatus(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/paths.md")
+	require.NoError(t, err)
+	for field := range statusAnswer {
+		require.Contains(t, string(page), "`"+field+"`")
+	}
+	for name := range newEngine(t, simulator.Options{}).scrape() {
+		if own, ok := strings.CutPrefix(name, metricPrefix); ok {
+			require.Contains(t, string(page), "`"+own+"`")
+		}
+	}
 }
 
 func TestMetricsAreThereBeforeTheConfig(t *testing.T) {
