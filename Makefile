@@ -10,13 +10,19 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean
+.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean release test-build test-release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the plugin into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
+
+# What a release is built for.
+TARGETS ?= linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64
+
+release: ## build a release into dist/: all platforms, checksums, SBOMs; VERSION=v1.2.3 is its version
+	@VERSION='$(VERSION)' LDFLAGS='$(LDFLAGS)' TARGETS='$(TARGETS)' scripts/release.sh
 
 demo: ## show the plugin at work: a dev Vault, the simulator, secrets, policies; ends by itself
 	@scripts/demo.sh
@@ -27,7 +33,7 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
+test: test-unit test-build test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
@@ -36,6 +42,12 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
 			if (got + 0 < want) { printf "want at least %s %%\n", want; exit 1 } }'
+
+test-build: ## build a release for this machine from two copies, and compare them; check the Dockerfile
+	go test -C test/release -count=1 .
+
+test-release: ## the same for all platforms, the second time with empty caches; takes about 17 minutes on 2 cores
+	go test -C test/release -count=1 -timeout=0 . -all
 
 test-fuzz: ## run each fuzz target for FUZZTIME, 10s unless told otherwise
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
@@ -55,16 +67,19 @@ LENGTH ?= 10s
 test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
 	VAULT=$$(scripts/vault.sh) && export VAULT && go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
 
-deps-e2e: ## install the clients that test-e2e runs: hvac, node-vault, consul-template, curl
+deps-e2e: ## install what test-e2e runs: hvac, node-vault, consul-template, curl, Prometheus
 	scripts/deps-e2e.sh
 
 bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=-short only tries it
 	go run -C test/bench . $(BENCHFLAGS)
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go vet, staticcheck, actionlint; shellcheck too if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./... && go vet -C test/soak ./... && go vet -C test/bench ./...
+	go vet -C test/release ./...
 	go tool -modfile=tools/lint/go.mod staticcheck ./...
+	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	! command -v shellcheck >/dev/null || (cd scripts && shellcheck -x -S warning *.sh ../.ci/run)
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

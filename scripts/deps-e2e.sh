@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the clients that test/clients runs: hvac and curl from Debian's packages, if they are
-# missing; a Node.js client and consul-template, in the versions pinned here, into bin/.
+# Installs what test/e2e and test/clients run: hvac and curl from Debian's packages, if they are
+# missing; Prometheus from Debian's package, and a Node.js client and consul-template, in the versions
+# pinned here, into bin/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,18 +10,33 @@ packages=()
 command -v curl >/dev/null || packages+=(curl)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
-if ((${#packages[@]})); then
+# The package is unpacked only: to install it would start a service.
+unpack=()
+mkdir -p bin
+for program in prometheus promtool; do
+  if [[ -x bin/$program ]]; then continue; fi
+  if installed=$(command -v "$program"); then ln -sfn "$installed" "bin/$program"; else unpack=(prometheus); fi
+done
+if ((${#packages[@]} + ${#unpack[@]})); then
   if ! command -v apt-get >/dev/null; then
-    echo "Missing, and there is no apt-get to install them: ${packages[*]}. For hvac, /usr/bin/python3 must import it." >&2
+    echo "Missing, and there is no apt-get to install them: ${packages[*]-} ${unpack[*]-}. For hvac, /usr/bin/python3 must import it." >&2
     exit 1
   fi
   as_root=()
   if ((EUID)); then as_root=(sudo); fi
   "${as_root[@]}" apt-get update -qq
+fi
+if ((${#packages[@]})); then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
 fi
+if ((${#unpack[@]})); then
+  new=$(mktemp -d bin/prometheus.XXXXXX)
+  trap 'rm -rf "$new"' EXIT
+  (cd "$new" && apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin)
+  mv "$new"/usr/bin/* bin/
+  rm -rf "$new"
+fi
 
-mkdir -p bin
 if ! cmp -s test/clients/testdata/package-lock.json bin/node/package-lock.json; then
   new=$(mktemp -d bin/node.XXXXXX)
   trap 'rm -rf "$new"' EXIT

@@ -23,6 +23,8 @@ const controlPrefix = "/_simulator/"
 //	GET    /_simulator/secrets        {"names":["demo_00001"]}
 //	PUT    /_simulator/secrets/NAME   {"value":"text"} creates it, or adds a version
 //	DELETE /_simulator/secrets/NAME   removes it
+//	PUT    /_simulator/tokens/TOKEN   makes it a personal access token of the user
+//	DELETE /_simulator/tokens/TOKEN   revokes it
 //
 // What has nothing to tell answers 204. These requests are not counted.
 func (s *Simulator) controlHandler() http.Handler {
@@ -109,6 +111,23 @@ func (s *Simulator) controlHandler() http.Handler {
 			return
 		}
 		s.remove(sec)
+		w.WriteHeader(http.StatusNoContent)
+	})
+
+	mux.HandleFunc("PUT /_simulator/tokens/{token}", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tokens[r.PathValue("token")] = true
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("DELETE /_simulator/tokens/{token}", func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.tokens[r.PathValue("token")] {
+			http.Error(w, "no such token", http.StatusNotFound)
+			return
+		}
+		delete(s.tokens, r.PathValue("token"))
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return mux

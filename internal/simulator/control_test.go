@@ -137,3 +137,24 @@ func TestControlSecrets(t *testing.T) {
 	require.Equal(t, 1, c.sim.Len())
 	require.Zero(t, c.sim.Count(), "edits are no calls")
 }
+
+func TestControlTokens(t *testing.T) {
+	t.Parallel()
+	c := newCaller(t, Options{Token: "first"})
+	call := func(token string) int {
+		req := c.request("GET", "", "")
+		req.SetBasicAuth(c.sim.user, token)
+		resp, _ := c.do(req)
+		return resp.StatusCode
+	}
+	require.Equal(t, 401, call("second"))
+	c.accepted("PUT", "tokens/second", "")
+	require.Equal(t, 200, call("first"))
+	require.Equal(t, 200, call("second"))
+
+	c.accepted("DELETE", "tokens/first", "")
+	require.Equal(t, 401, call("first"))
+	require.Equal(t, 200, call("second"))
+	status, _ := c.control("DELETE", "tokens/first", "")
+	require.Equal(t, 404, status)
+}

@@ -43,7 +43,8 @@ type Simulator struct {
 	behavior Behavior
 	bucket   bucket
 	latency  time.Duration
-	list     []*secret // in the order of the list call
+	tokens   map[string]bool // the user's personal access tokens that are valid
+	list     []*secret       // in the order of the list call
 	byID     map[string]*secret
 	byName   map[string]*secret
 	lastID   int64
@@ -63,13 +64,14 @@ func New(o Options) *Simulator {
 		byID:         map[string]*secret{},
 		byName:       map[string]*secret{},
 	}
+	s.tokens = map[string]bool{s.token: true}
 	s.control = s.controlHandler()
 	s.SetBehavior(o.Behavior)
 	return s
 }
 
 // Credentials tell what a caller must present: the organization, the user with its prefix "user-", the
-// personal access token of that user, and the auth token.
+// personal access token that this user has from the start, and the auth token.
 func (s *Simulator) Credentials() (org, user, token, authToken string) {
 	return s.organization, s.user, s.token, s.authToken
 }
@@ -187,7 +189,7 @@ func (s *Simulator) perform(r *http.Request, c call) (status int, result any, er
 // authorized wants the user id with its prefix: adding "user-" is the client's part.
 func (s *Simulator) authorized(r *http.Request) bool {
 	if user, token, ok := r.BasicAuth(); ok {
-		return user == s.user && token == s.token
+		return user == s.user && s.tokens[token]
 	}
 	return r.Header.Get("Authorization") == "Bearer "+s.authToken
 }

@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Puts a binary of the plugin into Vault: copies it into the plugin directory, registers it, and mounts
+# it or upgrades the mount. It looks at what is there before each step, so it can be run again wherever
+# it was interrupted. See usage.
+set -euo pipefail
+
+plugin=vault-plugin-secrets-abeja
+mount=abeja
+directory=${PLUGIN_DIR:-}
+dry=
+copy_only=
+
+usage() {
+  cat <<'END'
+usage: scripts/register.sh [-n] [-c] [-m PATH] [-d DIRECTORY] BINARY
+
+Copies BINARY into Vault's plugin directory under a name that holds its version, registers it, and
+enables it at PATH, or upgrades the mount there. With an older BINARY it goes back to that.
+
+  -n  only say what would be done
+  -c  only copy: do that on each node of a cluster, then run this without -c on one of them
+  -m  where to mount the plugin; abeja unless you say otherwise
+  -d  the plugin_directory of Vault's configuration; $PLUGIN_DIR unless you say otherwise
+
+VAULT_ADDR, VAULT_TOKEN and Vault's other variables are those of an operator.
+END
+}
+
+die() {
+  printf 'register.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# step WHAT COMMAND [ARG...] says what it does and does it, or with -n only says it.
+step() {
+  echo "${dry:+would }$1"
+  shift
+  [[ $dry ]] || "$@" >/dev/null
+}
+
+checksum() {
+  if command -v sha256sum >/dev/null; then sha256sum <"$1"; else shasum -a 256 <"$1"; fi | cut -d ' ' -f 1
+}
+
+# The file gets its name when it is complete: whoever finds it under that name can run it.
+copy() {
+  new=$(mktemp "$directory/.$file.XXXXXX") || return
+  trap 'rm -f "$new"' EXIT
+  cp "$binary" "$new" && chmod 0755 "$new" && mv -n "$new" "$target"
+}
+
+registered() {
+  vault plugin info -version="$version" -field="$1" secret "$plugin"
+}
+
+mounted() {
+  vault read -field="$1" "sys/mounts/$mount" 2>/dev/null
+}
+
+while getopts ncm:d:h option; do
+  case $option in
+    n) dry=1 ;;
+    c) copy_only=1 ;;
+    m) mount=${OPTARG#/} mount=${mount%/} ;;
+    d) directory=$OPTARG ;;
+    h) usage && exit ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+shift $((OPTIND - 1))
+if (($# != 1)); then
+  usage >&2
+  exit 2
+fi
+binary=$1
+
+unset CDPATH VAULT_FORMAT # They change what cd and vault print.
+
+[[ -f $binary && -x $binary ]] || die "$binary is no program. Give the binary of a release, or what make build has built."
+version=$("$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")" -version) ||
+  die "$binary cannot be run on this machine. Give the binary for its system and processor."
+[[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$ ]] ||
+  die "$binary -version prints '$version' and no version. Is it the plugin?"
+sha256=$(checksum "$binary")
+
+[[ $directory ]] || die "Which directory? Give -d, or set PLUGIN_DIR, to the plugin_directory of Vault's configuration."
+[[ -d $directory ]] || die "$directory is no directory. Make it, and give it to Vault as plugin_directory."
+real=$(cd "$directory" && pwd -P)
+[[ $(cd "$directory" && pwd) == "$real" ]] ||
+  die "$directory is reached through a symbolic link, and Vault takes no such plugin_directory. Give $real here and to Vault."
+directory=$real
+file=${plugin}_$version
+target=$directory/$file
+if [[ -e $target || -L $target ]]; then
+  [[ -f $target && ! -L $target && $(checksum "$target") == "$sha256" ]] ||
+    die "$target is there and is not $binary. A file that Vault may be running is not replaced: build under another version, or remove the file if Vault has it registered nowhere."
+fi
+
+if [[ ! $copy_only ]]; then
+  ask="Nothing has been changed. Set VAULT_ADDR and VAULT_TOKEN to those of an operator, who may read"
+  mounts=$(vault secrets list) || die "Vault does not list its mounts. $ask sys/mounts."
+  catalog=$(vault plugin list secret) || die "Vault does not list its plugins. $ask sys/plugins/catalog."
+
+  # Vault mounts nothing above or below another mount either.
+  in_use=$(awk -v path="$mount/" 'NR > 2 && (index($1, path) == 1 || index(path, $1) == 1) { print $1, $2; exit }' <<<"$mounts")
+  [[ ! $in_use || $in_use == "$mount/ $plugin" ]] ||
+    die "${in_use% *} is in use by an engine of type ${in_use#* }. Choose another path with -m. Nothing has been changed."
+
+  registered=
+  if awk -v plugin="$plugin" -v version="$version" '$1 == plugin && $2 == version { found = 1 } END { exit !found }' <<<"$catalog"; then
+    if ! found=$(registered sha256) || ! command=$(registered command); then
+      die "Vault does not show how $version is registered. $ask sys/plugins/catalog/secret/$plugin."
+    fi
+    [[ $found == "$sha256" ]] ||
+      die "Vault has $version registered as another binary, with checksum $found. Build under another version, or take that one out if no mount uses it: vault plugin deregister -version=$version secret $plugin"
+    [[ $command != "$file" ]] || registered=1
+  fi
+fi
+
+if [[ -e $target ]]; then
+  echo "$target is there already"
+else
+  step "copy $binary to $target" copy || die "$directory cannot be written to. Run this as the user whom it belongs to; Vault has not been changed."
+  [[ $dry || $(checksum "$target") == "$sha256" ]] || die "$target is not what was copied. Somebody else wrote it at the same time: see who, and run this again."
+fi
+[[ ! $copy_only ]] || exit 0
+
+if [[ $registered ]]; then
+  echo "$version is registered already"
+else
+  step "register $version with checksum $sha256" \
+    vault plugin register -sha256="$sha256" -version="$version" -command="$file" secret "$plugin" ||
+    die "Vault did not register $version; no mount has been changed. $directory must be Vault's plugin_directory, and $file be there on every node (-c). Then run this again."
+fi
+
+if [[ ! $in_use ]]; then
+  step "enable $version at $mount/" vault secrets enable -path="$mount" -plugin-version="$version" "$plugin" ||
+    die "$version is registered and not mounted. Run this again; or take it out again: vault plugin deregister -version=$version secret $plugin"
+else
+  if ! configured=$(mounted plugin_version) || ! running=$(mounted running_plugin_version) || ! running_sha256=$(mounted running_sha256); then
+    die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
+  fi
+  if [[ $registered && $configured == "$version" && $running == "$version" && $running_sha256 == "$sha256" ]]; then
+    echo "$mount/ runs $version already"
+    exit
+  fi
+  go_back="To finish, run this again; to go back, run it with the binary of $running."
+  if [[ $configured != "$version" ]]; then
+    step "set $mount/ from ${configured:-no version} to $version" vault secrets tune -plugin-version="$version" "$mount" ||
+      die "$version is registered, and $mount/ still runs $running. $go_back"
+  fi
+  step "reload the plugin" vault plugin reload -type=secret -plugin="$plugin" ||
+    die "$mount/ is set to $version, and the plugin was not reloaded. $go_back"
+fi
+
+[[ ! $dry ]] || exit 0
+running=$(mounted running_plugin_version) || running='no version that Vault shows'
+[[ $running == "$version" ]] ||
+  die "$mount/ runs $running, not $version. Vault's log says why. ${go_back:-To take it out: vault secrets disable $mount}"
+echo "$mount/ runs $version"
