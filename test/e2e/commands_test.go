@@ -23,13 +23,20 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"eventually":   eventually,
 	"http":         httpRequest,
 	"capture":      capture,
-	"readme":       readme,
+	"page":         page,
+	"says":         says,
+	"readers":      readers,
+	"prometheus":   prometheus,
+	"answers":      answers,
+	"dashboard":    dashboard,
+	"alerts":       alerts,
 }
 
 // state is what the commands of one script share.
 type state struct {
 	vault       *process // the server that vault-server started last
 	credentials []string // of the ABEJAs that simulator has started
+	readers     *reading // those that readers has started
 }
 
 const stateKey = "state"
@@ -203,34 +210,6 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no match for %s", args[1])
 	}
 	ts.Setenv(args[0], match[1])
-}
-
-// readme HEADING LANGUAGE FILE... writes the code blocks in a language under a heading of README.md to
-// files, one each; the last file gets all that are left.
-func readme(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 {
-		ts.Fatalf("usage: readme HEADING LANGUAGE FILE...")
-	}
-	heading, language, files := args[0], args[1], args[2:]
-	text := ts.ReadFile(filepath.Join(repository, "README.md"))
-	_, section, _ := strings.Cut(text, "\n## "+heading+"\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for i, file := range files {
-		var content string
-		for content == "" || i == len(files)-1 {
-			_, after, found := strings.Cut(section, "\n```"+language+"\n")
-			if !found {
-				break
-			}
-			block, rest, _ := strings.Cut(after, "```\n")
-			content += block
-			section = rest
-		}
-		if content == "" {
-			ts.Fatalf("README.md has nothing for %s", file)
-		}
-		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(content), 0o600))
-	}
 }
 
 // process is a program that runs until it is stopped, or the script ends.

@@ -27,7 +27,7 @@ const pluginName = "vault-plugin-secrets-abeja"
 // What TestMain prepares for all scripts.
 var (
 	repository string // the root of this repository
-	binDir     string // vault and abeja-simulator
+	binDir     string // vault, abeja-simulator and Prometheus
 	pluginDir  string // the plugin alone: Vault takes every file in its plugin directory for one
 	tmpDir     string // short, as the path of a socket must be, of which Vault and plugins make some here
 	goEnv      []string
@@ -89,6 +89,12 @@ func prepare(dir string) error {
 	}
 	if err := os.Symlink(vault, filepath.Join(binDir, "vault")); err != nil {
 		return err
+	}
+	// Without scripts/deps-e2e.sh these lead nowhere, and only the scripts about Prometheus fail.
+	for _, name := range []string{"prometheus", "promtool"} {
+		if err := os.Symlink(filepath.Join(repository, "bin", name), filepath.Join(binDir, name)); err != nil {
+			return err
+		}
 	}
 	// The plugin looks for races exactly when these tests do.
 	build := []string{"build", "-ldflags", "-X main.version=v0.0.0-e2e"}
