@@ -10,7 +10,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean release test-build test-release
+.PHONY: help build demo dev test test-unit test-contract test-terraform test-live test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean release test-build test-release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-build test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
+test: test-unit test-contract test-terraform test-build test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
@@ -42,6 +42,16 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
 			if (got + 0 < want) { printf "want at least %s %%\n", want; exit 1 } }'
+
+test-contract: ## hold the simulator against what docs/abeja-api.md says, with each switch each way
+	go test -race -count=1 ./test/live
+
+test-live: ## the same at a real ABEJA, and find out what is not known of it; then make demo there
+	go test -count=1 -timeout=30m -v -run=TestLive ./test/live -live
+	scripts/demo.sh
+
+test-terraform: ## hold examples/terraform against the engine
+	go test -C test/terraform -count=1 .
 
 test-build: ## build a release for this machine from two copies, and compare them; check the Dockerfile
 	go test -C test/release -count=1 .
@@ -76,7 +86,7 @@ bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=
 lint: ## gofmt, go vet, staticcheck, actionlint; shellcheck too if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./... && go vet -C test/soak ./... && go vet -C test/bench ./...
-	go vet -C test/release ./...
+	go vet -C test/release ./... && go vet -C test/terraform ./...
 	go tool -modfile=tools/lint/go.mod staticcheck ./...
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	! command -v shellcheck >/dev/null || (cd scripts && shellcheck -x -S warning *.sh ../.ci/run)
