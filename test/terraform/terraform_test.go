@@ -62,7 +62,7 @@ func TestEachFieldOfTheConfigIsOneOfTheEngine(t *testing.T) {
 		if problems.HasErrors() {
 			continue // a variable: text, as is its field
 		}
-		isNumber := fields[name].Type == "integer" || fields[name].Format == "seconds" // a duration
+		isNumber := fields[name].Type == "integer" || fields[name].Format == "duration"
 		require.Equal(t, value.Type().FriendlyName() == "number", isNumber, name)
 	}
 }
