@@ -96,7 +96,11 @@ func (a *abeja) raw(t *testing.T, method, path string, in any) (status int, out 
 func (a *abeja) sendRaw(t *testing.T, method, path string, body []byte) (status int, out map[string]any) {
 	t.Helper()
 	base := strings.TrimRight(cmp.Or(a.account.url, client.DefaultBaseURL), "/")
-	req, err := http.NewRequest(method, base+"/secret-manager/organizations/"+a.account.organization+path, nil)
+	ctx := a.ctx
+	if method == http.MethodPost {
+		ctx = context.WithoutCancel(ctx) // as in tryToCreate
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+"/secret-manager/organizations/"+a.account.organization+path, nil)
 	require.NoError(t, err)
 	if string(body) != "null" {
 		req.Header.Set("Content-Type", "application/json")
@@ -140,7 +144,7 @@ func (a *abeja) tryToCreate(t *testing.T, s client.NewSecret) (*client.Secret, e
 	t.Helper()
 	require.NoError(t, a.ctx.Err())
 	s.Name = a.prefix + s.Name
-	// An interrupt must not cut this short: ABEJA could make the secret after all others are removed.
+	// An interrupt must not cut this short: ABEJA could make the secret after all were removed.
 	made, err := a.CreateSecret(context.WithoutCancel(a.ctx), s)
 	if err == nil {
 		a.made = append(a.made, made.ID)

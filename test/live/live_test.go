@@ -88,11 +88,11 @@ func TestLive(t *testing.T) {
 func holdAndFindOut(t *testing.T, a *abeja, deep bool, tell func(line string)) {
 	t.Cleanup(func() { a.removeAll(t) })
 	for _, part := range contract {
-		t.Run(part.says, func(t *testing.T) { part.check(t, a) })
+		a.part(t, part.says, func(t *testing.T) { part.check(t, a) })
 	}
 	for _, u := range unknowns(deep) {
 		found := "not found out"
-		t.Run(u.row, func(t *testing.T) { found = u.findOut(t, a) })
+		a.part(t, u.row, func(t *testing.T) { found = u.findOut(t, a) })
 		tell(u.row + ": " + found)
 	}
 }

@@ -91,7 +91,7 @@ func TestALiveRunLeavesNothingWhenItsTimeIsUp(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, `{}`)
 	fault(sim, `{"op":"list_versions","kind":"delay","delay":"1h"}`)
-	out, status := liveRun(t, sim, serve(t, sim, sim.ServeHTTP), "-test.timeout=8s").wait()
+	out, status := liveRun(t, sim, serve(t, sim, sim.ServeHTTP), "-test.timeout=5s").wait()
 	require.Equal(t, 1, status, out)
 	require.NotZero(t, sim.Count(simulator.ListVersions), out)
 	require.Empty(t, left(sim))
@@ -144,6 +144,7 @@ func liveRun(t *testing.T, sim *simulator.Simulator, c account, flags ...string)
 	p.cmd.Env = []string{
 		"ABEJA_API_URL=" + c.url, "ABEJA_ORGANIZATION_ID=" + c.organization, "ABEJA_PLATFORM_USER_ID=" + c.user,
 		"ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN=" + c.token, "PLATFORM_AUTH_TOKEN=" + c.authToken,
+		"GORACE=atexit_sleep_ms=10", // not the second that a process with the race detector takes to end
 	}
 	require.NoError(t, p.cmd.Start())
 	return p

@@ -1,15 +1,20 @@
 package live
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,12 +74,6 @@ func TestItFindsOutHowEachSwitchIsSet(t *testing.T) {
 			"whether null or an empty text clears `description` and `expired_at`: only an empty text does (clear=empty)",
 		}},
 		{`{"list_omits_versions":true}`, []string{"whether a list without values has versions: no (list_omits_versions=true)"}},
-		{`{"rate_limit":60}`, []string{
-			"whether there is a rate limit: yes, and it comes without Retry-After (rate_limit_retry_after=false); how many calls a second: not tried",
-		}},
-		{`{"rate_limit":60,"rate_limit_retry_after":true}`, []string{
-			"whether there is a rate limit: yes, and it comes with Retry-After (rate_limit_retry_after=true); how many calls a second: not tried",
-		}},
 		{`{"last_version_protected":true}`, []string{
 			"whether the last version may be deleted or made inactive: neither: 400 (last_version_protected=true)",
 		}},
@@ -88,22 +87,115 @@ func TestItFindsOutHowEachSwitchIsSet(t *testing.T) {
 	} {
 		t.Run(c.switches, func(t *testing.T) {
 			t.Parallel()
-			sim := simulate(t, c.switches)
-			want := append([]string{}, found...)
+			want := slices.Clone(found)
 			for _, line := range c.found {
 				want[row(t, line)] = line
 			}
-			before := sim.Len()
-			require.Equal(t, want, sim.findOut(t))
-			require.Equal(t, before, sim.Len(), "what was written must be removed")
+			require.Equal(t, want, run(t, newSimulator(t, c.switches)))
 		})
 	}
 }
 
+func TestItFindsOutThatThereIsARateLimit(t *testing.T) {
+	t.Parallel()
+	for switches, want := range map[string]string{
+		`{"rate_limit":5}`: "yes, and it comes without Retry-After (rate_limit_retry_after=false); how many calls a second: not tried",
+		`{"rate_limit":5,"rate_limit_retry_after":true}`: "yes, and it comes with Retry-After (rate_limit_retry_after=true); how many calls a second: not tried",
+	} {
+		t.Run(switches, func(t *testing.T) {
+			t.Parallel()
+			sim := newSimulator(t, switches)
+			a := connect(t, serve(t, sim, sim.ServeHTTP), math.MaxFloat64)
+			t.Cleanup(func() { a.removeAll(t) })
+			names(t, a) // all goes well, only slower
+			require.Equal(t, want, rateLimit(t, a))
+		})
+	}
+}
+
+func TestItTellsWhatNoSwitchDoes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		switches string
+		findOut  func(t *testing.T, a *abeja) string
+		// refuses gives the status with which a request is refused, or 0. It is the nth of its method and path.
+		refuses func(method, path string, body map[string]any, nth int) int
+		found   string
+	}{
+		"a name that exists is refused with another status": {
+			`{}`, duplicateName,
+			func(method, _ string, _ map[string]any, nth int) int { return when(method == "POST" && nth == 2, 422) },
+			"422",
+		},
+		"unknown ids have several statuses": {
+			`{}`, unknownID,
+			func(method, _ string, _ map[string]any, nth int) int {
+				return when(method == "DELETE" && nth == 2, 403)
+			},
+			"get version 404, get secret 404, update secret 404, delete secret 403, list versions 404, create version 404",
+		},
+		"an expiry in the past is refused, and an expired secret is read": {
+			`{}`, expired, refusesThePast, "yes (expired_is_404=false)",
+		},
+		"an expiry in the past is refused, and an expired secret is not read": {
+			`{"expired_is_404":true}`, expired, refusesThePast, "no: 404 (expired_is_404=true)",
+		},
+		"null clears the description alone": {
+			`{"clear":"null"}`, clearing,
+			func(_, _ string, body map[string]any, _ int) int {
+				at, given := body["expired_at"]
+				return when(given && at == nil, 400)
+			},
+			`null clears ["description"], an empty text []`,
+		},
+		"the last version is protected from deletion alone": {
+			`{}`, lastVersion,
+			func(method, path string, _ map[string]any, _ int) int {
+				return when(method == "DELETE" && strings.Contains(path, "/versions/"), 409)
+			},
+			"deleted: no: 409, made inactive: yes",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim := newSimulator(t, c.switches)
+			seen := map[string]int{}
+			account := serve(t, sim, func(w http.ResponseWriter, r *http.Request) {
+				text, _ := io.ReadAll(r.Body)
+				r.Body = io.NopCloser(bytes.NewReader(text))
+				var body map[string]any
+				json.Unmarshal(text, &body)
+				seen[r.Method+r.URL.Path]++ // the suite sends one request at a time
+				if status := c.refuses(r.Method, r.URL.Path, body, seen[r.Method+r.URL.Path]); status != 0 {
+					w.WriteHeader(status)
+					return
+				}
+				sim.ServeHTTP(w, r)
+			})
+			a := connect(t, account, math.MaxFloat64)
+			t.Cleanup(func() { a.removeAll(t) })
+			require.Equal(t, c.found, c.findOut(t, a))
+		})
+	}
+}
+
+func when(is bool, status int) int {
+	if is {
+		return status
+	}
+	return 0
+}
+
+func refusesThePast(_, _ string, body map[string]any, _ int) int {
+	text, _ := body["expired_at"].(string)
+	at, err := time.Parse(time.RFC3339, text)
+	return when(err == nil && at.Before(time.Now()), 400)
+}
+
 func TestItRunsWhileOthersCreateAndDeleteSecrets(t *testing.T) {
 	t.Parallel()
-	sim := simulate(t, `{}`)
-	sim.Fill(150)
+	sim := newSimulator(t, `{}`)
+	sim.Fill(147) // with those that are there: 150, which is two pages
 	ended := make(chan struct{})
 	var others sync.WaitGroup
 	others.Go(func() {
@@ -119,12 +211,11 @@ func TestItRunsWhileOthersCreateAndDeleteSecrets(t *testing.T) {
 			}
 		}
 	})
-	before := sim.Len()
-	got := sim.findOut(t)
-	close(ended)
-	others.Wait()
-	require.Equal(t, found, got)
-	require.Equal(t, before, sim.Len(), "what was written must be removed")
+	t.Cleanup(func() {
+		close(ended)
+		others.Wait()
+	})
+	require.Equal(t, found, run(t, sim))
 }
 
 func TestEachUnknownIsARowOfTheDocumentation(t *testing.T) {
@@ -143,28 +234,37 @@ func TestEachUnknownIsARowOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// simulated is a simulator of ABEJA, with secrets of others in it.
-type simulated struct {
-	*simulator.Simulator
-	account account
-}
-
-func simulate(t *testing.T, switches string) simulated {
+// newSimulator makes a simulator with secrets of others in it.
+func newSimulator(t *testing.T, switches string) *simulator.Simulator {
 	var behavior simulator.Behavior
 	require.NoError(t, json.Unmarshal([]byte(switches), &behavior))
 	sim := simulator.New(simulator.Options{Behavior: behavior})
 	sim.Fill(3)
-	server := httptest.NewServer(sim)
+	return sim
+}
+
+// serve makes a simulator reachable through a handler, and says how.
+func serve(t *testing.T, sim *simulator.Simulator, handler http.HandlerFunc) account {
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	c := account{url: server.URL}
 	c.organization, c.user, c.token, c.authToken = sim.Credentials()
-	return simulated{sim, c}
+	return c
 }
 
-// findOut runs the whole suite against the simulator.
-func (s simulated) findOut(t *testing.T) (lines []string) {
+// run runs the whole suite against a simulator, and gives what it finds out.
+func run(t *testing.T, sim *simulator.Simulator) (lines []string) {
+	account := serve(t, sim, sim.ServeHTTP)
 	t.Run("suite", func(t *testing.T) {
-		holdAndFindOut(t, connect(t, s.account, math.MaxFloat64), true, func(line string) { lines = append(lines, line) })
+		holdAndFindOut(t, connect(t, account, math.MaxFloat64), true, func(line string) { lines = append(lines, line) })
 	})
+	require.Empty(t, left(sim), "what was written must be removed")
 	return lines
+}
+
+// left gives the names of the secrets that the suite has written and not removed.
+func left(sim *simulator.Simulator) []string {
+	answer := httptest.NewRecorder()
+	sim.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/_simulator/secrets", nil))
+	return regexp.MustCompile(`vault_test_live_[\w-]+`).FindAllString(answer.Body.String(), -1)
 }

@@ -151,7 +151,7 @@ func expired(t *testing.T, a *abeja) string {
 			now = time.Now()
 		}
 		soon := now.Add(2 * time.Second)
-		until = until.Add(4 * time.Second)
+		until = until.Add(3 * time.Second)
 		_, err = a.UpdateSecret(a.ctx, s.ID, client.SecretUpdate{ExpiredAt: &soon})
 	}
 	require.NoError(t, err)
