@@ -13,7 +13,7 @@ COVERAGE := 90
 .PHONY: help build demo dev test test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean release test-build test-release
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the plugin into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
@@ -77,7 +77,7 @@ LENGTH ?= 10s
 test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
 	VAULT=$$(scripts/vault.sh) && export VAULT && go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
 
-test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes about half an hour
+test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes some minutes for each
 	scripts/matrix.sh
 
 deps-e2e: ## install what test-e2e runs: hvac, node-vault, consul-template, curl, Prometheus
