@@ -93,8 +93,9 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w = s.requests.add(w, r, c.op)
 
 	// The body is read before any waiting: only then does net/http notice a client that hangs up.
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil || len(body) > maxBody {
+		io.Copy(io.Discard, r.Body) // a client whose body is cut off may not hear the refusal
 		send(w, badRequest("the request body cannot be read").answer())
 		return
 	}
