@@ -46,8 +46,8 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 test-contract: ## hold the simulator against what docs/abeja-api.md says, with each switch each way
 	go test -race -count=1 ./test/live
 
-test-live: ## the same at a real ABEJA, and find out what is not known of it; then make demo there
-	go test -count=1 -timeout=30m -v -run=TestLive ./test/live -live
+test-live: ## the same at a real ABEJA, and find out what is not known of it; then make demo there; LIVEFLAGS=-deep counts versions
+	go test -count=1 -timeout=30m -v -run='^TestLive$$' ./test/live -live $(LIVEFLAGS)
 	scripts/demo.sh
 
 test-terraform: ## hold examples/terraform against the engine

@@ -2,9 +2,9 @@
 # Shows the plugin at work in a dev Vault, and fails if anything is not as it should be.
 #
 # ABEJA is the simulator, unless ABEJA_ORGANIZATION_ID, ABEJA_PLATFORM_USER_ID and
-# ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN are set: then it is the real one, at ABEJA_API_URL or
-# https://api.abeja.io. There the demo sees and writes only names that begin with its own prefix, and
-# removes what it wrote.
+# ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN are set, or PLATFORM_AUTH_TOKEN in place of the last two: then it
+# is the real one, at ABEJA_API_URL or https://api.abeja.io. There the demo sees and writes only names
+# that begin with its own prefix, and removes what it wrote.
 . "$(dirname "${BASH_SOURCE[0]}")/start.sh"
 
 prefix=vault_demo_$(date +%s)_${RANDOM}_
@@ -54,7 +54,7 @@ refuse() {
 }
 
 prepare
-if [[ ${ABEJA_ORGANIZATION_ID:-} && ${ABEJA_PLATFORM_USER_ID:-} && ${ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN:-} ]]; then
+if [[ ${ABEJA_ORGANIZATION_ID:-} ]] && { personal_token || [[ ${PLATFORM_AUTH_TOKEN:-} ]]; }; then
   ABEJA_API_URL=${ABEJA_API_URL:-https://api.abeja.io}
 else
   start_simulator -secrets 25

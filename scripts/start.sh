@@ -100,10 +100,20 @@ show() {
   "$@"
 }
 
+# personal_token says whether there is a user with a personal access token.
+personal_token() {
+  [[ ${ABEJA_PLATFORM_USER_ID:-} && ${ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN:-} ]]
+}
+
 # mount_abeja [FIELD=VALUE...] enables and configures the plugin at abeja/. The token comes on
 # standard input: a command line can be seen by everybody on the machine.
 mount_abeja() {
+  local credential=(auth_token=-) token=${PLATFORM_AUTH_TOKEN:-}
+  if personal_token; then
+    credential=(user_id="$ABEJA_PLATFORM_USER_ID" personal_access_token=-)
+    token=$ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN
+  fi
   show vault secrets enable -path=abeja vault-plugin-secrets-abeja
-  show vault write abeja/config organization_id="$ABEJA_ORGANIZATION_ID" user_id="$ABEJA_PLATFORM_USER_ID" \
-    personal_access_token=- api_url="$ABEJA_API_URL" "$@" < <(printf %s "$ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN")
+  show vault write abeja/config organization_id="$ABEJA_ORGANIZATION_ID" "${credential[@]}" \
+    api_url="$ABEJA_API_URL" "$@" < <(printf %s "$token")
 }
