@@ -11,8 +11,7 @@ ARG TARGETOS
 ARG TARGETARCH
 WORKDIR /src
 COPY . .
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    make release VERSION="$VERSION" TARGETS="$TARGETOS/$TARGETARCH"
+RUN make release VERSION="$VERSION" TARGETS="$TARGETOS/$TARGETARCH"
 
 FROM hashicorp/vault:1.21.2
 ARG VERSION

@@ -66,13 +66,13 @@ func newMetrics(build Build, state func() store.State) *metrics {
 		name, help, label, value string
 		count                    func() uint64
 	}{
-		{"cache_reads_total", cacheReads, "result", "hit", m.stores.CacheHits.Load},
-		{"cache_reads_total", cacheReads, "result", "miss", m.stores.CacheMisses.Load},
-		{"cache_reads_total", cacheReads, "result", "stale", m.stores.StaleAnswers.Load},
+		{"cache_reads_total", cacheReadsHelp, "result", "hit", m.stores.CacheHits.Load},
+		{"cache_reads_total", cacheReadsHelp, "result", "miss", m.stores.CacheMisses.Load},
+		{"cache_reads_total", cacheReadsHelp, "result", "stale", m.stores.StaleAnswers.Load},
 		{"coalesced_calls_total", "Callers who shared the answer of a call that another had begun.", "", "", m.stores.Coalesced.Load},
-		{"listings_total", listings, "result", "complete", m.stores.CompleteListings.Load},
-		{"listings_total", listings, "result", "incomplete", m.stores.IncompleteListings.Load},
-		{"listings_total", listings, "result", "failed", m.stores.FailedListings.Load},
+		{"listings_total", listingsHelp, "result", "complete", m.stores.CompleteListings.Load},
+		{"listings_total", listingsHelp, "result", "incomplete", m.stores.IncompleteListings.Load},
+		{"listings_total", listingsHelp, "result", "failed", m.stores.FailedListings.Load},
 		{"listing_seam_rereads_total", "Pages read again since two neighbours shared no secret.", "", "", m.stores.SeamRereads.Load},
 		{"panics_recovered_total", "Panics of the plugin that were answered with an error. Each is a bug.", "", "",
 			func() uint64 { return m.panics.Load() + m.stores.Panics.Load() }},
@@ -105,8 +105,8 @@ func newMetrics(build Build, state func() store.State) *metrics {
 }
 
 const (
-	cacheReads = "Reads with cache_ttl that needed no call or needed one, and reads given an older value by stale_if_error."
-	listings   = "Listings of all secrets, by outcome."
+	cacheReadsHelp = "Reads with cache_ttl that needed no call or needed one, and reads given an older value by stale_if_error."
+	listingsHelp   = "Listings of all secrets, by outcome."
 )
 
 // attempt counts an HTTP request to ABEJA.
