@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
@@ -124,15 +125,19 @@ func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, erro
 }
 
 func (b *backend) newMount(c config) (*mount, error) {
+	limiter := rate.NewLimiter(rate.Inf, 0)
+	if c.MaxRequestsPerSecond > 0 {
+		limiter = rate.NewLimiter(rate.Limit(c.MaxRequestsPerSecond), max(1, int(c.MaxRequestsPerSecond)))
+	}
 	cl, err := client.New(client.Config{
-		BaseURL:           c.APIURL,
-		OrganizationID:    c.OrganizationID,
-		Auth:              c.auth(),
-		CACert:            c.CACert,
-		Timeout:           c.RequestTimeout,
-		MaxRetries:        c.MaxRetries,
-		RequestsPerSecond: c.MaxRequestsPerSecond,
-		UserAgent:         "vault-plugin-secrets-abeja/" + b.build.Version,
+		BaseURL:        c.APIURL,
+		OrganizationID: c.OrganizationID,
+		Auth:           c.auth(),
+		CACert:         c.CACert,
+		Timeout:        c.RequestTimeout,
+		MaxRetries:     c.MaxRetries,
+		Limiter:        limiter,
+		UserAgent:      "vault-plugin-secrets-abeja/" + b.build.Version,
 		Observe: func(a client.Attempt) {
 			b.metrics.attempt(a)
 			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)

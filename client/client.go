@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -53,8 +54,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxRetries is how often a call is tried again; 0 never.
 	MaxRetries int
-	// RequestsPerSecond bounds the requests sent, retries included; 0 sets no bound.
-	RequestsPerSecond float64
+	// Limiter, when set, lets each request through, retries included. Clients of one organization
+	// may share one.
+	Limiter *rate.Limiter
 	// UserAgent is sent with each request when not empty.
 	UserAgent string
 	// Observe, when set, is told of each attempt once it has ended. It must be quick and safe
@@ -128,6 +130,7 @@ type Client struct {
 	post           *retryablehttp.Client
 	transport      http.RoundTripper
 	observeError   func(*Error)
+	fingerprint    [sha256.Size]byte
 }
 
 // New checks cfg and makes a client. It sends nothing.
@@ -148,14 +151,14 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	limit := rate.Inf
-	if cfg.RequestsPerSecond > 0 {
-		limit = rate.Limit(cfg.RequestsPerSecond)
+	limiter := cfg.Limiter
+	if limiter == nil {
+		limiter = rate.NewLimiter(rate.Inf, 0)
 	}
 	httpClient := &http.Client{
 		Transport: &attempts{
 			next:    transport,
-			limiter: rate.NewLimiter(limit, max(1, int(cfg.RequestsPerSecond))),
+			limiter: limiter,
 			observe: cfg.Observe,
 		},
 		// ABEJA's API redirects nowhere; following one could carry a secret to another host.
@@ -175,8 +178,13 @@ func New(cfg Config) (*Client, error) {
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
 		transport:      transport,
 		observeError:   cfg.ObserveError,
+		fingerprint:    sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", base, cfg.OrganizationID, cfg.CACert, cfg.Auth.reveal().header)),
 	}, nil
 }
+
+// Fingerprint is the same for clients that are sure to be shown the same: that send the same
+// credential for the same organization to the same host, and trust the same certificates.
+func (c *Client) Fingerprint() [sha256.Size]byte { return c.fingerprint }
 
 // OrganizationID is the organization whose secrets the client reaches.
 func (c *Client) OrganizationID() string { return c.organizationID }

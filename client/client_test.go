@@ -178,6 +178,28 @@ func newClient(t testing.TB, transport http.RoundTripper, change ...func(*Config
 
 func retries(n int) func(*Config) { return func(cfg *Config) { cfg.MaxRetries = n } }
 
+func TestTheFingerprintTellsApartWhatABEJAMayShowDifferentThings(t *testing.T) {
+	t.Parallel()
+	ca := httptest.NewTLSServer(nil)
+	defer ca.Close()
+	pool := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate().Raw}))
+	one := newClient(t, nil)
+	for what, change := range map[string]func(*Config){
+		"organization": func(cfg *Config) { cfg.OrganizationID = "2" },
+		"host":         func(cfg *Config) { cfg.BaseURL = "https://abeja.example" },
+		"user":         func(cfg *Config) { cfg.Auth = Basic("2", token) },
+		"token":        func(cfg *Config) { cfg.Auth = Basic("1410000000001", token+"x") },
+		"kind":         func(cfg *Config) { cfg.Auth = Bearer(token) },
+		"certificates": func(cfg *Config) { cfg.CACert = pool },
+	} {
+		require.NotEqual(t, one.Fingerprint(), newClient(t, nil, change).Fingerprint(), what)
+	}
+	same := newClient(t, nil, retries(3), func(cfg *Config) {
+		cfg.BaseURL, cfg.Auth, cfg.Timeout = DefaultBaseURL+"/", Basic("user-1410000000001", token), time.Minute
+	})
+	require.Equal(t, one.Fingerprint(), same.Fingerprint())
+}
+
 // asError gives the *Error that every failed call must come with.
 func asError(t testing.TB, err error) *Error {
 	t.Helper()

@@ -44,7 +44,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the state forbids it, as a name that exists (409).
 	ErrConflict = errors.New("conflict")
-	// ErrRateLimited: too many requests, for ABEJA (429) or for RequestsPerSecond.
+	// ErrRateLimited: too many requests, for ABEJA (429) or for Limiter.
 	ErrRateLimited = errors.New("rate limited")
 	// ErrTimeout: no whole answer within the call's time.
 	ErrTimeout = errors.New("timed out")

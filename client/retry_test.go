@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
@@ -161,7 +162,7 @@ func TestRepetitionsCountForTheRateLimit(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		s := inTurn(secretJSON, 503, 429)
-		c := newClient(t, s, retries(2), func(cfg *Config) { cfg.RequestsPerSecond = 0.5 })
+		c := newClient(t, s, retries(2), func(cfg *Config) { cfg.Limiter = rate.NewLimiter(0.5, 1) })
 		start := time.Now()
 		for range 2 {
 			require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
@@ -177,7 +178,7 @@ func TestTheRateLimitAllowsABurstOfOneSecond(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		s := always(200, secretJSON)
-		c := newClient(t, s, func(cfg *Config) { cfg.RequestsPerSecond = 2 })
+		c := newClient(t, s, func(cfg *Config) { cfg.Limiter = rate.NewLimiter(2, 2) })
 		start := time.Now()
 		for range 4 {
 			require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
@@ -192,7 +193,7 @@ func TestACallThatTheRateLimitLeavesNoRoomForIsRefusedAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for _, x := range exchanges() {
 			s := always(200, x.answer)
-			c := newClient(t, s, retries(3), func(cfg *Config) { cfg.RequestsPerSecond, cfg.Timeout = 0.1, 5*time.Second })
+			c := newClient(t, s, retries(3), func(cfg *Config) { cfg.Limiter, cfg.Timeout = rate.NewLimiter(0.1, 1), 5*time.Second })
 			require.NoError(t, x.call(t.Context(), c))
 			start := time.Now()
 			err := x.call(t.Context(), c)
@@ -208,7 +209,7 @@ func TestTheRateLimitDoesNotHideWhatAnEarlierTryMayHaveDone(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		s := failing(errRST)
-		c := newClient(t, s, retries(1), func(cfg *Config) { cfg.RequestsPerSecond, cfg.Timeout = 0.1, 5*time.Second })
+		c := newClient(t, s, retries(1), func(cfg *Config) { cfg.Limiter, cfg.Timeout = rate.NewLimiter(0.1, 1), 5*time.Second })
 		err := callOf(OpUpdateSecret)(t.Context(), c)
 		requireKind(t, ErrRateLimited, err)
 		require.True(t, asError(t, err).OutcomeUnknown())
@@ -315,7 +316,7 @@ func TestACallerWhoGivesUpGetsTheContextsError(t *testing.T) {
 	})
 	t.Run("waiting for the rate limit", func(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
-			c := newClient(t, always(200, secretJSON), func(cfg *Config) { cfg.RequestsPerSecond = 0.1 })
+			c := newClient(t, always(200, secretJSON), func(cfg *Config) { cfg.Limiter = rate.NewLimiter(0.1, 1) })
 			require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
