@@ -15,7 +15,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
@@ -40,8 +39,10 @@ type Build struct {
 
 // Factory gives the function with which Vault makes a backend.
 func Factory(build Build) logical.Factory {
+	registry := new(store.Registry) // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := &backend{build: build}
+		b := &backend{build: build, registry: registry}
+		b.ctx, b.end = context.WithCancel(context.Background())
 		b.metrics = newMetrics(build, b.state)
 		b.Backend = &framework.Backend{
 			Help:           strings.TrimSpace(help),
@@ -49,6 +50,7 @@ func Factory(build Build) logical.Factory {
 			RunningVersion: build.Version,
 			InitializeFunc: b.initialize,
 			Invalidate:     b.invalidate,
+			Clean:          b.clean,
 			PathsSpecial: &logical.Paths{
 				SealWrapStorage: []string{configKey},
 			},
@@ -82,8 +84,12 @@ func Factory(build Build) logical.Factory {
 
 type backend struct {
 	*framework.Backend
-	build   Build
-	metrics *metrics
+	build    Build
+	metrics  *metrics
+	registry *store.Registry
+
+	ctx context.Context // ends with the mount
+	end context.CancelFunc
 
 	// configMu is held while the stored config and mounted are brought in line, never over a
 	// call to ABEJA.
@@ -125,10 +131,7 @@ func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, erro
 }
 
 func (b *backend) newMount(c config) (*mount, error) {
-	limiter := rate.NewLimiter(rate.Inf, 0)
-	if c.MaxRequestsPerSecond > 0 {
-		limiter = rate.NewLimiter(rate.Limit(c.MaxRequestsPerSecond), max(1, int(c.MaxRequestsPerSecond)))
-	}
+	organization := b.registry.Organization(c.APIURL, c.OrganizationID)
 	cl, err := client.New(client.Config{
 		BaseURL:        c.APIURL,
 		OrganizationID: c.OrganizationID,
@@ -136,7 +139,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 		CACert:         c.CACert,
 		Timeout:        c.RequestTimeout,
 		MaxRetries:     c.MaxRetries,
-		Limiter:        limiter,
+		Limiter:        organization.Limiter(),
 		UserAgent:      "vault-plugin-secrets-abeja/" + b.build.Version,
 		Observe: func(a client.Attempt) {
 			b.metrics.attempt(a)
@@ -151,7 +154,10 @@ func (b *backend) newMount(c config) (*mount, error) {
 	if !b.System().CachingDisabled() {
 		fresh = store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
 	}
-	return &mount{config: c, store: store.New(cl, c.NamePrefix, fresh, &b.metrics.stores)}, nil
+	return &mount{config: c, store: organization.Open(b.ctx, store.Options{
+		Client: cl, Prefix: c.NamePrefix, Freshness: fresh,
+		RequestsPerSecond: c.MaxRequestsPerSecond, Stats: &b.metrics.stores,
+	})}, nil
 }
 
 // initialize loads the names in the background, so that the first request need not wait for them.
@@ -168,6 +174,15 @@ func (b *backend) forget() {
 	if m := b.mounted.Swap(nil); m != nil {
 		m.store.Close()
 	}
+}
+
+// clean is called when the mount is disabled or its plugin reloaded: nothing goes on with its
+// credential.
+func (b *backend) clean(context.Context) {
+	b.configMu.Lock()
+	defer b.configMu.Unlock()
+	b.end()
+	b.forget()
 }
 
 // invalidate is called on standbys and secondaries of Vault Enterprise when storage has changed.

@@ -24,7 +24,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 // What must never be seen begins with "hidden" in these tests: all values of secrets, and the
@@ -99,6 +101,11 @@ func (e *engine) startWith(view logical.SystemView) logical.Backend {
 }
 
 // config is one that the simulator accepts. It tries nothing again, so that a test can count.
+// storeOf is all secrets that a client reaches, and nothing kept.
+func storeOf(t *testing.T, c *client.Client) *store.Store {
+	return new(store.Registry).Organization("", c.OrganizationID()).Open(t.Context(), store.Options{Client: c, Stats: new(store.Stats)})
+}
+
 func (e *engine) config(over ...fields) fields {
 	org, user, _, _ := e.sim.Credentials()
 	c := fields{"organization_id": org, "user_id": user, "personal_access_token": pat, "api_url": e.url, "max_retries": 0}

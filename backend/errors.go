@@ -38,6 +38,8 @@ func coded(err error) error {
 		return badRequest("%s (it is %d: read the secret and decide again)", casMismatch, cas.Current)
 	case errors.As(err, &withheld):
 		status, advice = http.StatusNotFound, "ABEJA gives it out no more: write a later expired_at"
+	case errors.Is(err, store.ErrIncomplete):
+		advice = "secrets come and go too fast at ABEJA: try again"
 	case errors.Is(err, store.ErrNotFound):
 		status, advice = http.StatusNotFound, "list the secrets to see which there are"
 	case errors.As(err, &noVersion) && noVersion.Newest == 0:

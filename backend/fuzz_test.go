@@ -19,7 +19,6 @@ import (
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 // recorder is a way to ABEJA without a network, that remembers what was asked for.
@@ -53,7 +52,7 @@ func fuzzed(t *testing.T, sim *simulator.Simulator, abeja http.Handler) (*engine
 	})
 	require.NoError(t, err)
 	e.backend = made
-	made.(*backend).mounted.Store(&mount{store: store.New(c, "", store.Freshness{}, new(store.Stats))})
+	made.(*backend).mounted.Store(&mount{store: storeOf(t, c)})
 	return e, r
 }
 

@@ -247,32 +247,51 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return nil, err
 	}
-	if d.Get("verify_connection").(bool) {
-		if err := m.store.Verify(ctx); err != nil {
-			m.store.Close()
-			return nil, refusedConfig(err)
-		}
+	verified := d.Get("verify_connection").(bool)
+	if verified {
+		err = m.store.Verify(ctx)
 	}
+	if err != nil {
+		err = refusedConfig(err)
+	} else {
+		err = b.replaceConfig(ctx, req.Storage, stored, m, verified)
+	}
+	if err != nil {
+		m.store.Close()
+	}
+	return nil, err
+}
 
+// replaceConfig stores the config of a mount and puts the mount in place of the one in use, unless
+// what is stored is no longer what was changed.
+func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *config, m *mount, verified bool) error {
 	b.configMu.Lock()
 	defer b.configMu.Unlock()
-	now, err := readConfig(ctx, req.Storage)
+	now, err := readConfig(ctx, s)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if (now == nil) != (stored == nil) || now != nil && *now != *stored {
-		return nil, logical.CodedError(http.StatusConflict, "the config was changed by another at the same time: read it and write again")
+		return logical.CodedError(http.StatusConflict, "the config was changed by another at the same time: read it and write again")
 	}
-	entry, err := logical.StorageEntryJSON(configKey, c)
+	entry, err := logical.StorageEntryJSON(configKey, m.config)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := req.Storage.Put(ctx, entry); err != nil {
-		return nil, err
+	if err := s.Put(ctx, entry); err != nil {
+		return err
+	}
+	if old := b.mounted.Load(); old != nil && verified && m.config.sameUser(&old.config) {
+		m.store.Inherit(old.store)
 	}
 	b.forget()
 	b.mounted.Store(m)
-	return nil, nil
+	return nil
+}
+
+// sameUser reports whether ABEJA shows the same with both configs, if it accepts both credentials.
+func (c *config) sameUser(other *config) bool {
+	return c.UserID != "" && c.OrganizationID == other.OrganizationID && c.target() == other.target()
 }
 
 // refusedConfig words what ABEJA said to a connection that is to be stored.

@@ -111,16 +111,16 @@ func (b *backend) readKV(ctx context.Context, req *logical.Request, d *framework
 	switch {
 	case errors.As(err, &missing) && pick > 0 && int(pick) < missing.Newest:
 		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{
-			key: nil, "metadata": kvVersion(int(pick), nil, &missing.Secret),
+			key: nil, "metadata": kvVersion(int(pick), nil, missing.Secret),
 		}}, req, http.StatusNotFound)
 	case err != nil:
 		return nil, m.expired(err)
 	}
-	v := &reading.Version
+	v := reading.Version
 	resp := &logical.Response{Data: map[string]any{
-		key: nil, "metadata": kvVersion(v.Number, v, &reading.Secret),
+		key: nil, "metadata": kvVersion(v.Number, v, reading.Secret),
 	}}
-	if err := m.warn(resp, reading); err != nil {
+	if err := m.warn(resp, &reading); err != nil {
 		return nil, err
 	}
 	if v.Status != client.Active {
@@ -295,6 +295,7 @@ func (b *backend) deleteKVData(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
+	r = r.Surely()
 	versions, err := m.store.Versions(ctx, r)
 	if err != nil {
 		return nil, ignoreAbsent(err)

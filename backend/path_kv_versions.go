@@ -48,6 +48,7 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 			wanted[n] = true
 		}
 		// Only those that are there: one request could else cause any number of them at ABEJA.
+		r = r.Surely()
 		there, err := m.store.Versions(ctx, r)
 		if err != nil {
 			return nil, ignoreAbsent(err)

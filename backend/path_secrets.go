@@ -295,13 +295,13 @@ func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, p
 	if err != nil {
 		return nil, m.expired(err)
 	}
-	s, v := &reading.Secret, &reading.Version
+	s, v := reading.Secret, reading.Version
 	resp := &logical.Response{Data: map[string]any{
 		"version":                  v.Number,
 		"version_id":               v.ID,
 		"status":                   string(v.Status),
 		"id":                       s.ID,
-		"name":                     s.Name,
+		"name":                     reading.Name,
 		"description":              textOrNil(s.Description),
 		"expired_at":               timeOrNil(s.ExpiredAt.Time),
 		"integration_service_type": textOrNil(s.IntegrationServiceType),
@@ -314,7 +314,7 @@ func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, p
 		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
 	}
 	encodeValue(resp.Data, v.Value)
-	if err := m.warn(resp, reading); err != nil {
+	if err := m.warn(resp, &reading); err != nil {
 		return nil, err
 	}
 	return resp, nil

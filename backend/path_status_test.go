@@ -12,7 +12,6 @@ import (
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 func TestStatusTellsHowTheMountIs(t *testing.T) {
@@ -116,7 +115,7 @@ func TestStatusAsksABEJAOnceInTenSecondsHoweverManyRead(t *testing.T) {
 		org, user, token, _ := sim.Credentials()
 		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), MaxRetries: 5})
 		require.NoError(t, err)
-		s := store.New(c, "", store.Freshness{}, new(store.Stats))
+		s := storeOf(t, c)
 		var p probe
 		sim.SetLatency(time.Second)
 		var all sync.WaitGroup

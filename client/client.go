@@ -189,6 +189,9 @@ func (c *Client) Fingerprint() [sha256.Size]byte { return c.fingerprint }
 // OrganizationID is the organization whose secrets the client reaches.
 func (c *Client) OrganizationID() string { return c.organizationID }
 
+// Patience is how long one call may take, its retries included, and how often it is tried again.
+func (c *Client) Patience() (timeout time.Duration, retries int) { return c.timeout, c.post.RetryMax }
+
 // CloseIdleConnections ends the connections that no call uses.
 func (c *Client) CloseIdleConnections() {
 	(&http.Client{Transport: c.transport}).CloseIdleConnections()

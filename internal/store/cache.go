@@ -1,10 +1,10 @@
 package store
 
 import (
-	"errors"
+	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -16,74 +16,122 @@ type Freshness struct {
 	TTL time.Duration
 	// StaleIfError is how old a value may be that is given when ABEJA fails.
 	StaleIfError time.Duration
-	// Size bounds the values that are kept; those unused longest go first.
+	// Size bounds the secrets of which values are kept; those unused longest go first.
 	Size int
 }
 
-// cache keeps values that were read.
+// size is how many secrets the store wants kept: none if it would never use one.
+func (f Freshness) size() int {
+	if max(f.TTL, f.StaleIfError) > 0 {
+		return f.Size
+	}
+	return 0
+}
+
+// maxKeptBytes bounds the values of one ABEJA user that are kept: a quarter of the memory of a
+// small Vault server (HashiCorp's reference architecture begins at 8 GB) would be too much for one
+// plugin, and 10,000 secrets of 10 versions of 1 KiB have room.
+const maxKeptBytes = 256 << 20
+
+// cache keeps secrets that were read, each with all its versions as they came in one answer: what
+// one answer says of a secret is never mixed with another's. The zero value keeps nothing.
 type cache struct {
-	Freshness
-	entries *lru.Cache[cacheKey, cached] // nil when nothing is kept
-	epochs  epochs
+	mu      sync.Mutex
+	records *simplelru.LRU[string, record] // by name; nil when nothing is kept
+	bytes   int
 }
 
-type cacheKey struct {
-	name string
-	pick Pick
+// record is an answer, as old as the begin of the call that brought it.
+type record struct {
+	secret *client.Secret
+	asked  time.Time
+	seq    uint64 // of the organization when it was asked for
 }
 
-// cached is an answer, as old as the begin of the call that brought it.
-type cached struct {
-	reading *Reading
-	asked   time.Time
-	epoch   uint64 // of the name when it was asked for
-}
-
-func newCache(f Freshness, e epochs) cache {
-	c := cache{Freshness: f, epochs: e}
-	if f.Size > 0 && max(f.TTL, f.StaleIfError) > 0 {
-		c.entries, _ = lru.New[cacheKey, cached](f.Size) // fails for sizes below 1 alone
+func (r record) bytes() int {
+	const overhead = 512 // of the texts beside a value
+	n := overhead
+	for i := range r.secret.Versions {
+		n += overhead + len(r.secret.Versions[i].Value)
 	}
-	return c
+	return n
 }
 
-// get gives what was read no longer than age ago and not written since. An id that is not empty
-// must be the secret's.
-func (c cache) get(k cacheKey, id string, age time.Duration) (*Reading, time.Duration) {
-	if c.entries == nil || age == 0 {
-		return nil, 0
-	}
-	e, ok := c.entries.Get(k)
-	if !ok || e.epoch != c.epochs.of(k.name).Load() || id != "" && id != e.reading.Secret.ID {
-		return nil, 0
-	}
-	if old := time.Since(e.asked); old <= age {
-		return e.reading, old
-	}
-	return nil, 0
-}
-
-func (c cache) keep(k cacheKey, e cached) {
-	if c.entries != nil {
-		c.entries.Add(k, e)
+// resize bounds the number of secrets that are kept; 0 keeps none.
+func (c *cache) resize(size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case size == 0:
+		c.records, c.bytes = nil, 0
+	case c.records == nil:
+		c.records, _ = simplelru.NewLRU(size, func(_ string, r record) { c.bytes -= r.bytes() })
+	default:
+		c.records.Resize(size)
 	}
 }
 
-func (c cache) len() int {
-	if c.entries == nil {
+// get returns what was asked for no longer than age ago.
+func (c *cache) get(name string, age time.Duration) (r record, old time.Duration, ok bool) {
+	if age == 0 {
+		return record{}, 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records == nil {
+		return record{}, 0, false
+	}
+	if r, ok = c.records.Get(name); !ok {
+		return record{}, 0, false
+	}
+	old = time.Since(r.asked)
+	return r, old, old <= age
+}
+
+// keep keeps an answer, unless since says that something has made it invalid. Whoever makes an answer
+// invalid lets since say so first, and drops the name afterwards.
+func (c *cache) keep(name string, r record, since func(name string) uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records == nil || since(name) > r.seq {
+		return
+	}
+	if old, ok := c.records.Peek(name); ok {
+		if old.asked.After(r.asked) {
+			return
+		}
+		c.records.Remove(name)
+	}
+	c.bytes += r.bytes()
+	c.records.Add(name, r)
+	for c.bytes > maxKeptBytes && c.records.Len() > 1 {
+		c.records.RemoveOldest()
+	}
+}
+
+func (c *cache) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records != nil {
+		c.records.Remove(name)
+	}
+}
+
+func (c *cache) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records == nil {
 		return 0
 	}
-	return c.entries.Len()
+	return c.records.Len()
 }
 
-func (c cache) drop(k cacheKey) {
-	if c.entries != nil {
-		c.entries.Remove(k)
+// all are the records that are kept, unused longest first.
+func (c *cache) all() (names []string, records []record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records == nil {
+		return nil, nil
 	}
-}
-
-// abejaFails says of an error that ABEJA could not answer, not that it refused to.
-func abejaFails(err error) bool {
-	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrTimeout) ||
-		errors.Is(err, client.ErrRateLimited) || errors.Is(err, client.ErrBadAnswer)
+	return c.records.Keys(), c.records.Values()
 }

@@ -64,7 +64,7 @@ func TestEveryWriteThroughTheStoreIsSeenByTheNextReadThroughAnyPath(t *testing.T
 			return err
 		}, "3"},
 		"update by id": {func(s *Store, t *testing.T) error {
-			_, id, _ := s.dir.peek(ByName("db"))
+			_, id, _ := s.identity.names.peek(ByName("db"))
 			_, err := s.Update(t.Context(), ByID(id), Update{Value: []byte("3")})
 			return err
 		}, "3"},
@@ -211,7 +211,7 @@ func TestTheCacheIsBoundedAndForgetsWhatIsUnusedLongest(t *testing.T) {
 		for i := range 20 {
 			value(t, s, fmt.Sprintf("demo_%05d", i+1))
 		}
-		require.Equal(t, 10, s.cache.entries.Len())
+		require.Equal(t, 10, s.identity.values.len())
 		sim.ResetRequests()
 		value(t, s, "demo_00020")
 		require.Zero(t, sim.Count())

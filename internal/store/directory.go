@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,73 +12,184 @@ import (
 )
 
 const (
-	// lookupInterval is how often at most an unknown name makes the directory load again.
+	// lookupInterval and lookupBurst are the token bucket of listings for names that are unknown. A
+	// person who has made some secrets at ABEJA finds each of them at once; a loop of absent names
+	// costs one listing in 5 s, which of 100,000 secrets are 1,000 requests.
 	lookupInterval = 5 * time.Second
-	// existsInterval is the same for Exists, which Vault asks before it looks at policies:
-	// whoever has a token, or none that is of use, can cause it.
+	lookupBurst    = 3
+	// existsInterval is how often at most Exists lists, which Vault asks before it looks at
+	// policies: whoever has a token, or none that is of use, can cause it.
 	existsInterval = time.Minute
 	// confirmBurst is how many listings beyond one each lookupInterval may be caused by answers of
 	// ABEJA that contradict the directory: a secret that is withheld, a name that is refused.
 	confirmBurst = 20
+	// unconfirmed is how long Exists believes a name that nothing has confirmed. Until it learns
+	// better, Vault asks for the wrong capability for a secret that was deleted at ABEJA.
+	unconfirmed = 15 * time.Minute
+	// recheckInterval and recheckBurst bound the calls that confirm a name for Exists.
+	recheckInterval = time.Second
+	recheckBurst    = 10
 	// listTimeout bounds a listing that no caller waits for any more.
 	listTimeout = 5 * time.Minute
 )
 
-// directory knows the names and ids of the organization's secrets, never their values. It is
-// filled by complete listings, one at a time, and kept true by what is done through the store.
-type directory struct {
-	list  func(ctx context.Context) (*Listing, error)
-	stats *Stats
+// ErrIncomplete: secrets were created and deleted too fast to list all of them, so it is not known
+// whether there is one of the name.
+var ErrIncomplete = errors.New("not all secrets could be listed")
 
-	mu     sync.Mutex
-	ids    map[string]string    // by name; nil until the first listing has succeeded
-	names  map[string]string    // by id
-	expiry map[string]time.Time // by id, of those that have one
-	begun  time.Time            // when the last listing began
-	listed time.Time            // when the one began from which the names are
-	doubts *rate.Limiter        // of confirm
-	err    error                // of the last listing
-	writes uint64               // counts what was done through the store
+// directory knows the names and ids of the secrets that an ABEJA user is shown, never their values.
+// Each page of a listing adds and corrects; only a complete listing removes. What is done through
+// the engine is known at once.
+type directory struct {
+	identity *identity
+
+	mu        sync.Mutex
+	ids       map[string]string    // by name
+	names     map[string]string    // by id
+	expiry    map[string]time.Time // by id, of those that have one
+	confirmed map[string]time.Time // by name, since the last complete listing
+	begun     time.Time            // when the last listing began
+	listed    time.Time            // when the last complete one began
+	changed   time.Time            // when another node last created or deleted a secret
+	err       error                // of the last listing
+
+	lookups, doubts, rechecks *rate.Limiter
 
 	running *listing
-	next    *listing // begins when running has ended, for those who need a younger one
-	changes []change // done through the store since running began, which may not have seen them
+	next    *listing      // begins when running has ended, for those who need a younger one
+	listing bool          // whether run is at work
+	hurry   chan struct{} // tells run that next may begin earlier
 }
 
-// listing is one complete listing and whoever waits for it.
+// listing is one listing of all secrets and whoever waits for it.
 type listing struct {
-	done    chan struct{}
-	awaited atomic.Bool
-	writes  uint64 // directory.writes when it began
-	result  *Listing
-	err     error
+	by        *Store
+	notBefore time.Time
+	begun     time.Time
+	seq       uint64 // of the organization when it began
+	awaited   atomic.Bool
+	page      chan struct{} // closed at each page; guarded by directory.mu
+	done      chan struct{}
+	result    *Listing
+	err       error
 }
 
-// change is a name that now has an id, or none when id is empty.
-type change struct{ name, id string }
+func (d *directory) init() {
+	d.ids, d.names = make(map[string]string), make(map[string]string)
+	d.expiry, d.confirmed = make(map[string]time.Time), make(map[string]time.Time)
+	d.hurry = make(chan struct{}, 1)
+	d.lookups = rate.NewLimiter(rate.Every(lookupInterval), lookupBurst)
+	d.doubts = rate.NewLimiter(rate.Every(lookupInterval), confirmBurst)
+	d.rechecks = rate.NewLimiter(rate.Every(recheckInterval), recheckBurst)
+}
 
-// find gives the id of a name; one that is unknown makes the directory load, at most every
-// lookupInterval.
-func (d *directory) find(ctx context.Context, r Ref) (name, id string, err error) {
+// find returns name and id of a secret. For one that is unknown it lists, as often as the token
+// bucket allows; a running listing that meets the name is enough.
+func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string, err error) {
 	if name, id, ok := d.peek(r); ok {
 		return name, id, nil
 	}
-	if err := d.load(ctx, lookupInterval); err != nil {
+	if r.id == "" {
+		if c, ok := d.organization().recent.made(r.name, time.Now().Add(-listLag)); ok {
+			return r.name, c.item.ID, nil // of another's mount: ABEJA decides whether it is shown here
+		}
+	}
+	d.mu.Lock()
+	l := d.running
+	d.mu.Unlock()
+	if l != nil { // what it has met is enough, but if it ends without the name it may have begun too early
+		d.meet(ctx, s, l, r)
+		if name, id, ok := d.peek(r); ok || ctx.Err() != nil {
+			return name, id, ctx.Err()
+		}
+	}
+	d.mu.Lock()
+	l, err = d.next, d.err
+	if l == nil && (d.begun.IsZero() || d.begun.Before(d.changed) || d.lookups.Allow()) {
+		l = d.follow(s, time.Now())
+	}
+	d.mu.Unlock()
+	for l != nil {
+		err = d.meet(ctx, s, l, r)
+		if name, id, ok := d.peek(r); ok || ctx.Err() != nil {
+			return name, id, ctx.Err()
+		}
+		if !d.abandoned(s, l, err) {
+			break
+		}
+		l = d.again(s)
+	}
+	if err == nil {
+		err = ErrNotFound
+	}
+	return "", "", err
+}
+
+// certain is find for those who take an absence for granted: it is told only on the word of a
+// complete listing that began after the call. Where the token bucket is empty it waits for its turn,
+// together with all others.
+func (d *directory) certain(ctx context.Context, s *Store, r Ref) (name, id string, err error) {
+	if name, id, ok := d.peek(r); ok {
+		return name, id, nil
+	}
+	d.mu.Lock()
+	l := d.next
+	if l == nil {
+		l = d.follow(s, time.Now().Add(d.lookups.Reserve().Delay()))
+	}
+	d.mu.Unlock()
+	result, err := d.wait(ctx, s, l)
+	if err != nil {
 		return "", "", err
 	}
 	if name, id, ok := d.peek(r); ok {
 		return name, id, nil
 	}
+	if result.Incomplete {
+		return "", "", ErrIncomplete
+	}
 	return "", "", ErrNotFound
 }
 
-// exists says whether a name is known, and does its best to know.
-func (d *directory) exists(ctx context.Context, name string) bool {
-	_, _, known := d.peek(ByName(name))
-	if !known && d.load(ctx, existsInterval) == nil {
-		_, _, known = d.peek(ByName(name))
+// exists reports whether a name is known, and does its best to know.
+func (d *directory) exists(ctx context.Context, s *Store, name string) bool {
+	if _, id, known := d.peek(ByName(name)); known {
+		d.recheck(s, name, id)
+		return true
 	}
+	d.mu.Lock()
+	l := d.running
+	if l == nil {
+		_, made := d.organization().recent.made(name, d.begun)
+		if d.begun.IsZero() || made || d.begun.Before(d.changed) || time.Since(d.begun) >= existsInterval {
+			l = d.follow(s, time.Now())
+		}
+	}
+	d.mu.Unlock()
+	if l != nil {
+		d.meet(ctx, s, l, ByName(name))
+	}
+	_, _, known := d.peek(ByName(name))
 	return known
+}
+
+// recheck asks ABEJA in the background about a name that nothing has confirmed for long.
+func (d *directory) recheck(s *Store, name, id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	last := d.confirmed[name]
+	if d.listed.After(last) {
+		last = d.listed
+	}
+	if time.Since(last) < unconfirmed || !d.rechecks.Allow() {
+		return
+	}
+	d.confirmed[name] = time.Now()
+	go s.stats.recovering(func() error {
+		ctx, cancel := s.background(context.Background(), callTimeout)
+		defer cancel()
+		return s.confirm(ctx, name, id)
+	})()
 }
 
 // peek answers from what is known now.
@@ -91,70 +204,41 @@ func (d *directory) peek(r Ref) (name, id string, ok bool) {
 	return r.name, id, ok
 }
 
-// load waits for the listing that is under way, or starts one if the last began interval or
-// longer ago. Otherwise it gives the error of the last one.
-func (d *directory) load(ctx context.Context, interval time.Duration) error {
-	d.mu.Lock()
-	l := d.running
-	if l == nil && (d.begun.IsZero() || time.Since(d.begun) >= interval) {
-		l = d.start()
-	}
-	err := d.err
-	d.mu.Unlock()
-	if l == nil {
-		return err
-	}
-	_, err = d.wait(ctx, l)
-	return err
-}
-
 // warm starts the first listing, for which nobody waits.
-func (d *directory) warm() {
+func (d *directory) warm(s *Store) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.begun.IsZero() {
-		d.start()
+	if d.begun.IsZero() && d.next == nil {
+		d.follow(s, time.Now())
 	}
 }
 
-// current lists, or joins a listing that began after the last write through the store.
-func (d *directory) current(ctx context.Context) (*Listing, error) {
+// current lists, or joins a listing that began after the last write through the engine.
+func (d *directory) current(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()
 	l := d.running
-	switch {
-	case l == nil:
-		l = d.start()
-	case l.writes != d.writes:
-		l = d.follow()
+	if l == nil || l.seq < d.organization().written.Load() {
+		l = d.follow(s, time.Now())
 	}
 	d.mu.Unlock()
-	return d.wait(ctx, l)
+	return d.wait(ctx, s, l)
 }
 
 // refresh lists, beginning now or later.
-func (d *directory) refresh(ctx context.Context) (*Listing, error) {
+func (d *directory) refresh(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()
-	var l *listing
-	if d.running == nil {
-		l = d.start()
-	} else {
-		l = d.follow()
-	}
+	l := d.follow(s, time.Now())
 	d.mu.Unlock()
-	return d.wait(ctx, l)
+	return d.wait(ctx, s, l)
 }
 
-// confirm lists anew because ABEJA has contradicted what is known, if that has not been so too
+// doubt lists anew because ABEJA has contradicted what is known, if that has not been so too
 // often: callers can cause such answers at will. What is known then is at most lookupInterval old.
-func (d *directory) confirm(ctx context.Context) error {
+func (d *directory) doubt(ctx context.Context, s *Store) error {
 	d.mu.Lock()
 	l := d.next
 	if l == nil && d.doubts.Allow() {
-		if d.running == nil {
-			l = d.start()
-		} else {
-			l = d.follow()
-		}
+		l = d.follow(s, time.Now())
 	} else if l == nil {
 		l = d.running
 	}
@@ -162,11 +246,11 @@ func (d *directory) confirm(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	_, err := d.wait(ctx, l)
+	_, err := d.wait(ctx, s, l)
 	return err
 }
 
-// hasExpired says whether, and when, a secret expired, as the last listing told.
+// hasExpired reports whether, and when, a secret expired, as the last listing told.
 func (d *directory) hasExpired(id string) (at time.Time, expired bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,117 +258,257 @@ func (d *directory) hasExpired(id string) (at time.Time, expired bool) {
 	return at, ok && at.Before(time.Now())
 }
 
-// start begins a listing; d.mu is held and none is running.
-func (d *directory) start() *listing {
-	l := &listing{done: make(chan struct{})}
-	d.begin(l)
-	go d.run(l)
+// learn takes in that a name has this id.
+func (d *directory) learn(name, id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.confirmed[name] = time.Now()
+	d.set(name, id)
+}
+
+// forget takes in that a secret is no longer there.
+func (d *directory) forget(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unset(id)
+}
+
+// suspect takes in that names may have changed in a way that this process has not seen.
+func (d *directory) suspect() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changed = time.Now()
+}
+
+// set gives a name an id; d.mu is held.
+func (d *directory) set(name, id string) {
+	if old, ok := d.ids[name]; ok && old != id {
+		delete(d.names, old)
+	}
+	if old, ok := d.names[id]; ok && old != name {
+		delete(d.ids, old)
+	}
+	d.ids[name], d.names[id] = id, name
+}
+
+// unset takes an id away; d.mu is held.
+func (d *directory) unset(id string) {
+	if name, ok := d.names[id]; ok {
+		delete(d.names, id)
+		delete(d.ids, name)
+	}
+}
+
+func (d *directory) organization() *Organization { return d.identity.organization }
+
+// follow returns the listing that begins next, at the latest then; d.mu is held. What nothing
+// hinders begins at once.
+func (d *directory) follow(s *Store, notBefore time.Time) *listing {
+	l := d.next
+	switch {
+	case l == nil:
+		l = &listing{by: s, notBefore: notBefore, page: make(chan struct{}), done: make(chan struct{})}
+		d.next = l
+		if d.running == nil && !notBefore.After(time.Now()) {
+			d.begin()
+		}
+		if !d.listing {
+			d.listing = true
+			go d.run()
+		}
+	case notBefore.Before(l.notBefore):
+		l.notBefore = notBefore
+		select {
+		case d.hurry <- struct{}{}:
+		default:
+		}
+	}
 	return l
 }
 
-// follow gives the listing after the one that is running; d.mu is held.
-func (d *directory) follow() *listing {
-	if d.next == nil {
-		d.next = &listing{done: make(chan struct{})}
-	}
-	return d.next
+// begin makes the next listing the one that is running; d.mu is held.
+func (d *directory) begin() {
+	l := d.next
+	d.running, d.next = l, nil
+	l.begun, l.seq = time.Now(), d.organization().seq.Load()
+	d.begun = l.begun
 }
 
-// begin makes l the listing that is running; d.mu is held.
-func (d *directory) begin(l *listing) {
-	d.running, d.next, d.changes = l, nil, nil
-	d.begun = time.Now()
-	l.writes = d.writes
-}
-
-// run lists for l, then for whoever came too late for it.
-func (d *directory) run(l *listing) {
-	for l != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
-		l.err = d.stats.recovering(func() (err error) {
-			l.result, err = d.list(ctx)
+// run lists until nobody waits for a listing.
+func (d *directory) run() {
+	for {
+		d.mu.Lock()
+		for d.running == nil && d.next != nil {
+			wait := time.Until(d.next.notBefore)
+			if wait <= 0 {
+				d.begin()
+				break
+			}
+			d.mu.Unlock()
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-d.hurry:
+			}
+			timer.Stop()
+			d.mu.Lock()
+		}
+		l := d.running
+		d.listing = l != nil
+		d.mu.Unlock()
+		if l == nil {
+			return
+		}
+		ctx, cancel := l.by.background(context.Background(), listTimeout)
+		l.err = l.by.stats.recovering(func() (err error) {
+			l.result, err = l.by.list(ctx, func(items []Item) { d.met(l, items) })
 			return err
 		})()
+		if l.err != nil && ctx.Err() == context.Canceled {
+			l.err = context.Canceled // the mount that began it is gone: whatever broke, broke of that
+		}
 		cancel()
-		d.mu.Lock()
 		d.install(l)
-		close(l.done)
-		if l = d.next; l != nil {
-			d.begin(l)
-		}
-		d.mu.Unlock()
 	}
 }
 
-// install takes over what l has found; d.mu is held.
-func (d *directory) install(l *listing) {
-	d.running = nil
-	if d.err = l.err; l.err != nil {
-		d.stats.FailedListings.Add(1)
-		return
+// met takes in a page of the running listing.
+func (d *directory) met(l *listing, items []Item) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range items {
+		item := &items[i]
+		if ValidName(item.Name) && !d.organization().recent.overrules(d.identity, l.begun, item) {
+			d.set(item.Name, item.ID)
+			d.expire(item)
+		}
 	}
-	if l.result.Incomplete {
-		d.stats.IncompleteListings.Add(1)
+	close(l.page)
+	l.page = make(chan struct{})
+}
+
+func (d *directory) expire(item *Item) {
+	if item.ExpiredAt.IsZero() {
+		delete(d.expiry, item.ID)
 	} else {
-		d.stats.CompleteListings.Add(1)
+		d.expiry[item.ID] = item.ExpiredAt
 	}
-	d.listed = d.begun
-	d.ids = make(map[string]string, len(l.result.Items))
-	d.names = make(map[string]string, len(l.result.Items))
-	d.expiry = make(map[string]time.Time)
-	for _, item := range l.result.Items {
-		d.ids[item.Name] = item.ID
-		d.names[item.ID] = item.Name
-		if !item.ExpiredAt.IsZero() {
-			d.expiry[item.ID] = item.ExpiredAt
+}
+
+// install takes over what l has found. What takes long is done before the lock is taken: the hot
+// path needs it.
+func (d *directory) install(l *listing) {
+	stats := l.by.stats
+	complete := l.err == nil && !l.result.Incomplete
+	var ids, names map[string]string
+	var expiry map[string]time.Time
+	switch {
+	case l.err != nil:
+		stats.FailedListings.Add(1)
+	case l.result.Incomplete:
+		stats.IncompleteListings.Add(1)
+	default:
+		stats.CompleteListings.Add(1)
+		ids, names = make(map[string]string, len(l.result.Items)), make(map[string]string, len(l.result.Items))
+		expiry = make(map[string]time.Time)
+		for _, item := range l.result.Items {
+			if !ValidName(item.Name) {
+				continue
+			}
+			ids[item.Name], names[item.ID] = item.ID, item.Name
+			if !item.ExpiredAt.IsZero() {
+				expiry[item.ID] = item.ExpiredAt
+			}
 		}
 	}
-	for _, c := range d.changes {
-		d.set(c)
-	}
-}
 
-// record keeps the directory true after a name was given an id through the store, or none when
-// the id is empty.
-func (d *directory) record(name, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.writes++
-	c := change{name, id}
-	d.set(c)
-	if d.running != nil {
-		d.changes = append(d.changes, c)
+	created, deleted := d.organization().recent.changes(d.identity, l.begun)
+	if l.err == nil {
+		l.result.correct(created, deleted)
+	}
+	if complete {
+		d.ids, d.names, d.expiry, d.listed = ids, names, expiry, l.begun
+		d.confirmed = make(map[string]time.Time)
+		for id := range deleted {
+			d.unset(id)
+		}
+		for name, item := range created {
+			d.set(name, item.ID)
+		}
+	}
+	if !errors.Is(l.err, context.Canceled) {
+		d.err = l.err
+	}
+	d.running = nil
+	close(l.done)
+}
+
+// meet waits until the listing has met the secret, or has ended.
+func (d *directory) meet(ctx context.Context, s *Store, l *listing, r Ref) error {
+	d.join(s, l)
+	for {
+		d.mu.Lock()
+		page := l.page
+		d.mu.Unlock()
+		if _, _, ok := d.peek(r); ok {
+			return nil
+		}
+		select {
+		case <-page:
+		case <-l.done:
+			return l.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
-// wrote tells listings that are under way that they may be older than a write.
-func (d *directory) wrote() {
+// wait returns the listing's outcome, unless the caller gives up first.
+func (d *directory) wait(ctx context.Context, s *Store, l *listing) (*Listing, error) {
+	for {
+		d.join(s, l)
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if !d.abandoned(s, l, l.err) {
+			return l.result, l.err
+		}
+		l = d.again(s)
+	}
+}
+
+// again returns a listing in place of one that was abandoned.
+func (d *directory) again(s *Store) *listing {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.writes++
+	return d.follow(s, time.Now())
 }
 
-func (d *directory) set(c change) {
-	if d.ids == nil {
-		return
-	}
-	delete(d.names, d.ids[c.name])
-	delete(d.ids, c.name)
-	if c.id != "" {
-		d.ids[c.name] = c.id
-		d.names[c.id] = c.name
-	}
-}
-
-// wait gives the listing's outcome, unless the caller gives up first.
-func (d *directory) wait(ctx context.Context, l *listing) (*Listing, error) {
+func (d *directory) join(s *Store, l *listing) {
 	if l.awaited.Swap(true) {
-		d.stats.Coalesced.Add(1)
+		s.stats.Coalesced.Add(1)
 	}
-	select {
-	case <-l.done:
-		return l.result, l.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+}
+
+// abandoned reports whether a listing ended only because the mount that began it is gone, while s is
+// still there.
+func (d *directory) abandoned(s *Store, l *listing, err error) bool {
+	return errors.Is(err, context.Canceled) && l.by != s && l.by.ctx.Err() != nil && s.ctx.Err() == nil
+}
+
+// copyFrom begins with what another directory knows, if this one knows nothing yet.
+func (d *directory) copyFrom(other *directory) {
+	other.mu.Lock()
+	ids, names, expiry := maps.Clone(other.ids), maps.Clone(other.names), maps.Clone(other.expiry)
+	begun, listed := other.begun, other.listed
+	other.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.begun.IsZero() && d.next == nil {
+		d.ids, d.names, d.expiry, d.begun, d.listed = ids, names, expiry, begun, listed
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
-// Listing is all secrets of the organization whose name has the store's prefix, by name.
+// Listing is all secrets of the organization, or those of a store, by name.
 type Listing struct {
 	Items []Item
 	// Incomplete says that secrets were created and deleted too fast to be sure of all others.
@@ -35,9 +35,9 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
 // length is AWS Secrets Manager's, where ABEJA keeps the values.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
 
-// list reads all pages. It never asks for values.
-func (s *Store) list(ctx context.Context) (*Listing, error) {
-	var l Listing
+// list reads all pages, and tells met of each. It never asks for values. Names have the
+// organization's form: the prefix is in them, and they may break ABEJA's rule.
+func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 	secrets := lister[Item]{
 		stats: s.stats,
 		id:    func(i Item) string { return i.ID },
@@ -50,6 +50,7 @@ func (s *Store) list(ctx context.Context) (*Listing, error) {
 			for i := range p.Secrets {
 				items[i] = newItem(&p.Secrets[i])
 			}
+			met(items)
 			return page[Item]{offset, items, p.HasNext}, nil
 		},
 	}
@@ -57,25 +58,52 @@ func (s *Store) list(ctx context.Context) (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Incomplete = !complete
-	l.Items = make([]Item, 0, len(all))
-	for _, item := range all {
-		name, has := strings.CutPrefix(item.Name, s.prefix)
-		switch {
-		case !has:
-		case !ValidName(name):
-			l.Unusable++
-		default:
-			item.Name = name
+	// A secret that was deleted and made again while the pages were read is in both lives.
+	slices.SortFunc(all, func(a, b Item) int {
+		return cmp.Or(byName(a, b), b.createdAt.Compare(a.createdAt), cmp.Compare(b.ID, a.ID))
+	})
+	all = slices.CompactFunc(all, func(a, b Item) bool { return a.Name == b.Name })
+	return &Listing{Items: all, Incomplete: !complete}, nil
+}
+
+func byName(a, b Item) int { return cmp.Compare(a.Name, b.Name) }
+
+// correct takes in what was done through the engine and ABEJA's list may not show yet.
+func (l *Listing) correct(created map[string]Item, deleted map[string]bool) {
+	if len(created)+len(deleted) == 0 {
+		return
+	}
+	listed := make(map[string]bool)
+	l.Items = slices.DeleteFunc(l.Items, func(i Item) bool {
+		made, ok := created[i.Name]
+		if ok && made.ID == i.ID {
+			listed[i.Name] = true
+		}
+		return deleted[i.ID] || ok && made.ID != i.ID
+	})
+	for name, item := range created {
+		if !listed[name] {
 			l.Items = append(l.Items, item)
 		}
 	}
-	// A secret that was deleted and made again while the pages were read is in both lives.
-	slices.SortFunc(l.Items, func(a, b Item) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), b.createdAt.Compare(a.createdAt), cmp.Compare(b.ID, a.ID))
-	})
-	l.Items = slices.CompactFunc(l.Items, func(a, b Item) bool { return a.Name == b.Name })
-	return &l, nil
+	slices.SortFunc(l.Items, byName)
+}
+
+// of is the part of a listing whose names have the prefix, without it.
+func (l *Listing) of(prefix string) *Listing {
+	part := &Listing{Incomplete: l.Incomplete, Items: make([]Item, 0, len(l.Items))}
+	for _, item := range l.Items {
+		name, has := strings.CutPrefix(item.Name, prefix)
+		switch {
+		case !has:
+		case !ValidName(name):
+			part.Unusable++
+		default:
+			item.Name = name
+			part.Items = append(part.Items, item)
+		}
+	}
+	return part
 }
 
 func newItem(s *client.Secret) Item {

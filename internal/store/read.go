@@ -3,89 +3,103 @@ package store
 import (
 	"cmp"
 	"context"
-	"hash/maphash"
+	"errors"
+	"fmt"
 	"slices"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
-// Reading is a secret with one of its versions. It is shared between callers: never change it.
+// Reading is a secret with one of its versions.
 type Reading struct {
-	// Secret has its Versions left out.
-	Secret  client.Secret
-	Version client.Version
+	// Name is the secret's name, without the store's prefix.
+	Name string
+	// Secret and Version are shared between callers: never change them. The secret's own Name has
+	// the prefix, and its Versions are all that there are.
+	Secret  *client.Secret
+	Version *client.Version
 	// Stale is how old the answer is when ABEJA failed and an older one had to do, else 0.
 	Stale time.Duration
 }
 
 // Read gives a secret with the version that is picked. Identical reads share one call.
-func (s *Store) Read(ctx context.Context, r Ref, p Pick) (*Reading, error) {
-	key := cacheKey{r.name, p}
+func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
+	name := s.prefix + r.name
 	if r.id != "" {
-		key.name, _, _ = s.dir.peek(r)
+		name, _, _ = s.identity.names.peek(r)
 	}
-	if s.cache.entries != nil && s.cache.TTL > 0 {
-		if old, _ := s.cache.get(key, r.id, s.cache.TTL); old != nil {
+	if s.fresh.TTL > 0 {
+		if kept, ok := s.kept(name, r, p, s.fresh.TTL); ok {
 			s.stats.CacheHits.Add(1)
-			return old, nil
+			kept.Stale = 0
+			return kept, nil
 		}
 		s.stats.CacheMisses.Add(1)
 	}
 	what := "read"
-	if old, _ := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
+	if _, ok := s.kept(name, r, p, s.fresh.StaleIfError); ok {
 		what, ctx = "read once", client.Once(ctx) // no use to try long where an older answer can do
 	}
 	reading, err := s.ask(ctx, what, r, p)
-	switch {
-	case err == nil || ctx.Err() != nil:
-	case abejaFails(err):
-		if old, age := s.cache.get(key, r.id, s.cache.StaleIfError); old != nil {
-			s.stats.StaleAnswers.Add(1)
-			stale := *old
-			stale.Stale = age
-			return &stale, nil
-		}
-	default:
-		s.cache.drop(key)
+	if err == nil || ctx.Err() != nil || !abejaFails(err) {
+		return reading, err
+	}
+	if kept, ok := s.kept(name, r, p, s.fresh.StaleIfError); ok {
+		s.stats.StaleAnswers.Add(1)
+		return kept, nil
 	}
 	return reading, err
 }
 
-// ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as the call that it shared.
-func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (*Reading, error) {
-	type answer struct {
-		*client.Secret
-		asked time.Time
+// kept answers from what is kept and was asked for no longer than age ago.
+func (s *Store) kept(name string, r Ref, p Pick, age time.Duration) (Reading, bool) {
+	kept, old, ok := s.identity.values.get(name, age)
+	if !ok || r.id != "" && (r.id != kept.secret.ID || !s.shows(name)) {
+		return Reading{}, false
 	}
-	var reading *Reading
-	err := s.withID(ctx, r, func(name, id string) error {
-		epoch := s.epochs.of(name).Load()
-		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (answer, error) {
-			asked := time.Now()
-			secret, err := s.get(ctx, name, id)
-			return answer{secret, asked}, err
+	v := p.Of(kept.secret.Versions)
+	if v == nil {
+		return Reading{}, false
+	}
+	return Reading{name[len(s.prefix):], kept.secret, v, old}, true
+}
+
+// ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as the call that it shared.
+func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Reading, err error) {
+	err = s.withID(ctx, r, func(name, id string) error {
+		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (record, error) {
+			got := record{asked: time.Now(), seq: s.organization.seq.Load()}
+			var err error
+			got.secret, err = s.get(ctx, name, id)
+			return got, err
 		})
 		if err != nil {
+			if !contradicts(err) && !abejaFails(err) && ctx.Err() == nil {
+				s.identity.refused(name)
+			}
 			return err
 		}
-		v := p.Of(got.Versions)
+		if s.fresh.size() > 0 {
+			s.identity.values.keep(name, got, s.identity.since)
+		}
+		v := p.Of(got.secret.Versions)
 		switch {
 		case v != nil:
-			reading = &Reading{Secret: *got.Secret, Version: *v}
-			reading.Secret.Versions = nil
-			s.cache.keep(cacheKey{name, p}, cached{reading, got.asked, epoch})
+			reading = Reading{Name: name[len(s.prefix):], Secret: got.secret, Version: v}
 			return nil
-		case p == Current && len(got.Versions) > 0:
+		case p == Current && len(got.secret.Versions) > 0:
 			return ErrNoActive
 		}
-		missing := &NoVersionError{Newest: numberOf(Newest, got.Versions), Secret: *got.Secret}
-		missing.Secret.Versions = nil
-		return missing
+		return &NoVersionError{Newest: numberOf(Newest, got.secret.Versions), Secret: got.secret}
 	})
 	return reading, err
+}
+
+// abejaFails reports whether ABEJA could not answer, rather than refused to.
+func abejaFails(err error) bool {
+	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrTimeout) ||
+		errors.Is(err, client.ErrRateLimited) || errors.Is(err, client.ErrBadAnswer) && !errors.Is(err, errOtherName)
 }
 
 // Get gives a secret with all its versions and their values, as they are at ABEJA. Identical calls
@@ -136,41 +150,36 @@ func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, e
 }
 
 // shared lets identical calls about a secret share one. A caller never joins a call that began
-// before the last write of that name was answered, and one that gives up does not disturb the
-// others: the call goes on, within the client's own time limit.
+// before the last write of that name was answered, nor one that may take longer than its own. One
+// that gives up does not disturb the others.
 func shared[T any](ctx context.Context, s *Store, what, name, id string, call func(ctx context.Context, name, id string) (T, error)) (T, error) {
-	key := what + " " + id + " " + strconv.FormatUint(s.epochs.of(name).Load(), 10)
-	joined := true
-	done := s.reads.DoChan(key, func() (result any, err error) {
-		joined = false
-		err = s.stats.recovering(func() (err error) {
-			result, err = call(context.WithoutCancel(ctx), name, id)
-			return err
-		})()
-		return result, err
-	})
-	select {
-	case r := <-done:
-		if joined {
-			s.stats.Coalesced.Add(1)
-		}
-		result, _ := r.Val.(T)
-		return result, r.Err
-	case <-ctx.Done():
+	for {
 		var none T
-		return none, ctx.Err()
+		timeout, retries := s.client.Patience()
+		key := fmt.Sprint(what, " ", id, " ", s.identity.since(name), " ", timeout, " ", retries)
+		joined := true
+		done := s.identity.calls.DoChan(key, func() (result any, err error) {
+			joined = false
+			ctx, cancel := s.background(context.WithoutCancel(ctx), callTimeout)
+			defer cancel()
+			err = s.stats.recovering(func() (err error) {
+				result, err = call(ctx, name, id)
+				return err
+			})()
+			return result, err
+		})
+		select {
+		case r := <-done:
+			if joined {
+				s.stats.Coalesced.Add(1)
+				if errors.Is(r.Err, context.Canceled) && s.ctx.Err() == nil {
+					continue // the mount whose call it was is gone
+				}
+			}
+			result, _ := r.Val.(T)
+			return result, r.Err
+		case <-ctx.Done():
+			return none, ctx.Err()
+		}
 	}
-}
-
-// epochs counts the writes that were answered, by name. Names share a number of counters, so that
-// they need no clearing up: a write of one name may then end the sharing of another's reads.
-type epochs struct {
-	seed   maphash.Seed
-	counts *[1024]atomic.Uint64
-}
-
-func newEpochs() epochs { return epochs{maphash.MakeSeed(), new([1024]atomic.Uint64)} }
-
-func (e epochs) of(name string) *atomic.Uint64 {
-	return &e.counts[maphash.String(e.seed, name)%uint64(len(e.counts))]
 }

@@ -22,21 +22,22 @@ type Stats struct {
 	Panics atomic.Uint64
 }
 
-// State is what a store holds in memory.
+// State is what is held in memory for a store and those that share its ABEJA user.
 type State struct {
-	// Secrets is how many names are known.
+	// Secrets is how many names are known, whatever the store's prefix.
 	Secrets int
-	// Listed is when the listing that made them known began; zero before the first.
+	// Listed is when the complete listing began that they are from; zero before the first.
 	Listed time.Time
-	// CacheEntries is how many values are kept.
+	// CacheEntries is how many secrets are kept with their values.
 	CacheEntries int
 }
 
-// State says what the store holds. It calls nothing.
+// State says what is held. It calls nothing.
 func (s *Store) State() State {
-	state := State{CacheEntries: s.cache.len()}
-	s.dir.mu.Lock()
-	defer s.dir.mu.Unlock()
-	state.Secrets, state.Listed = len(s.dir.ids), s.dir.listed
+	state := State{CacheEntries: s.identity.values.len()}
+	names := &s.identity.names
+	names.mu.Lock()
+	defer names.mu.Unlock()
+	state.Secrets, state.Listed = len(names.ids), names.listed
 	return state
 }

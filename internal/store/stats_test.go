@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -47,11 +46,18 @@ func TestPagesThatAreReadAgainAreCounted(t *testing.T) {
 }
 
 func TestAListingThatIsIncompleteIsCountedAsSuch(t *testing.T) {
-	at(t, func(t *testing.T, _ *simulator.Simulator, s *Store) {
-		s.dir.list = func(context.Context) (*Listing, error) { return &Listing{Incomplete: true}, nil }
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		endless(sim)
 		_, err := s.List(t.Context())
 		require.NoError(t, err)
 		require.EqualValues(t, 1, s.stats.IncompleteListings.Load())
 		require.Zero(t, s.stats.CompleteListings.Load())
 	})
+}
+
+// endless makes each page of ABEJA's list the same, with the promise of more.
+func endless(sim *simulator.Simulator) {
+	org, _, _, _ := sim.Credentials()
+	sim.AddFault(simulator.Fault{Op: "list_secrets", Kind: simulator.FaultBody, Status: 200,
+		Body: fmt.Sprintf(`{"organization_id":%q,"has_next":true,"secrets":[{"id":"1","organization_id":%q,"name":"first"}]}`, org, org)})
 }

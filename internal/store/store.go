@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
-
-	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -29,8 +27,8 @@ var (
 type NoVersionError struct {
 	// Newest is the number of the newest version; 0 when the secret has none.
 	Newest int
-	// Secret is the secret without its versions.
-	Secret client.Secret
+	// Secret is the secret that lacks the version.
+	Secret *client.Secret
 }
 
 // Error implements error.
@@ -53,7 +51,10 @@ func (e *WithheldError) Error() string {
 }
 
 // Ref names a secret, by its name in the mount or by its id at ABEJA.
-type Ref struct{ name, id string }
+type Ref struct {
+	name, id string
+	surely   bool
+}
 
 // ByName refers to a secret by its name, without the store's prefix.
 func ByName(name string) Ref { return Ref{name: name} }
@@ -61,33 +62,82 @@ func ByName(name string) Ref { return Ref{name: name} }
 // ByID refers to a secret by ABEJA's id.
 func ByID(id string) Ref { return Ref{id: id} }
 
-// Store is one organization's secrets, or those with a prefix. It is safe for concurrent use.
-type Store struct {
-	client *client.Client
-	prefix string
-	dir    directory
-	locks  locks
-	reads  singleflight.Group
-	epochs epochs
-	cache  cache
-	stats  *Stats
+// Surely is the ref for those who take the absence of a secret for a success, as a delete does:
+// ErrNotFound is then told only on the word of a complete listing that began after the request.
+func (r Ref) Surely() Ref {
+	r.surely = true
+	return r
 }
 
-// New makes a store of the secrets whose names begin with prefix, which counts in stats. It calls
-// nothing.
-func New(c *client.Client, prefix string, f Freshness, stats *Stats) *Store {
-	s := &Store{client: c, prefix: prefix, epochs: newEpochs(), stats: stats}
-	s.cache = newCache(f, s.epochs)
-	s.dir.list, s.dir.stats = s.list, stats
-	s.dir.doubts = rate.NewLimiter(rate.Every(lookupInterval), confirmBurst)
+// Store is a view of an organization's secrets, as one mount with one config has it: all of them, or
+// those with a prefix. It is safe for concurrent use.
+type Store struct {
+	client       *client.Client
+	prefix       string
+	fresh        Freshness
+	stats        *Stats
+	organization *Organization
+	identity     *identity
+	ctx          context.Context // of the mount
+}
+
+// Options are how a mount views an organization.
+type Options struct {
+	// Client reaches the organization. It should have its Limiter.
+	Client *client.Client
+	// Prefix is what the names of the secrets begin with that are shown, without it.
+	Prefix string
+	Freshness
+	// RequestsPerSecond bounds the requests of all mounts of the organization; 0 sets no bound.
+	RequestsPerSecond float64
+	// Stats is what the store counts in.
+	Stats *Stats
+}
+
+// Open makes a view of the organization, to be closed when it is replaced. What it does in the
+// background ends with ctx. It calls nothing.
+func (o *Organization) Open(ctx context.Context, opts Options) *Store {
+	s := &Store{
+		client: opts.Client, prefix: opts.Prefix, fresh: opts.Freshness, stats: opts.Stats,
+		organization: o, ctx: ctx,
+	}
+	o.join(s, opts.RequestsPerSecond)
 	return s
 }
 
-// Warm loads the directory in the background.
-func (s *Store) Warm() { s.dir.warm() }
+// Inherit takes over the names and values that another store has been shown. Its ABEJA user must be
+// the same, and ABEJA must have accepted the credential: whoever claims to be a user is else given
+// what that one was shown.
+func (s *Store) Inherit(from *Store) {
+	if s.organization == from.organization && s.identity != from.identity {
+		s.identity.inherit(from.identity)
+	}
+}
 
-// Close gives up what the store holds open. What is under way is not disturbed.
-func (s *Store) Close() { s.client.CloseIdleConnections() }
+// Warm loads the directory in the background.
+func (s *Store) Warm() { s.identity.names.warm(s) }
+
+// Suspect says that another node may have created or deleted secrets: names that are unknown here
+// are looked up again.
+func (s *Store) Suspect() { s.identity.names.suspect() }
+
+// Close gives up what the store holds. Its requests under way go on.
+func (s *Store) Close() {
+	s.organization.leave(s)
+	s.client.CloseIdleConnections()
+}
+
+// callTimeout bounds a call that others may share, with the listing it may need: Vault gives up a
+// request after 90 s.
+const callTimeout = 90 * time.Second
+
+// background is for work that goes on when its caller gives up: it ends after the limit, or with the
+// mount.
+func (s *Store) background(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
 
 // Verify asks ABEJA whether it accepts the credential for the organization.
 func (s *Store) Verify(ctx context.Context) error {
@@ -97,52 +147,123 @@ func (s *Store) Verify(ctx context.Context) error {
 
 // Exists answers from the names that are known, and makes them known at most once a minute. While
 // ABEJA fails and no name is known yet, none exists: who then creates learns from ABEJA what does.
-func (s *Store) Exists(ctx context.Context, name string) bool { return s.dir.exists(ctx, name) }
+func (s *Store) Exists(ctx context.Context, name string) bool {
+	return s.identity.names.exists(ctx, s, s.prefix+name)
+}
 
 // List gives all secrets as they are now.
-func (s *Store) List(ctx context.Context) (*Listing, error) { return s.dir.current(ctx) }
+func (s *Store) List(ctx context.Context) (*Listing, error) {
+	all, err := s.identity.names.current(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return all.of(s.prefix), nil
+}
 
-// withID runs do with the id of the secret. If ABEJA does not know that id (404, or 403: which of
-// them is not documented), the names are loaded anew and do runs again with another id, if any.
+// find returns the secret's name, with the prefix, and its id.
+func (s *Store) find(ctx context.Context, r Ref) (name, id string, err error) {
+	if r.id == "" {
+		r.name = s.prefix + r.name
+	}
+	look := s.identity.names.find
+	if r.surely {
+		look = s.identity.names.certain
+	}
+	name, id, err = look(ctx, s, r)
+	if err == nil && !s.shows(name) {
+		return "", "", ErrNotFound
+	}
+	return name, id, err
+}
+
+// shows reports whether the store shows the secret with this name.
+func (s *Store) shows(name string) bool {
+	rest, ok := strings.CutPrefix(name, s.prefix)
+	return ok && ValidName(rest)
+}
+
+// withID runs do with the name, prefix included, and the id of the secret. If ABEJA contradicts the
+// directory, by not knowing the id or knowing it by another name, the names are loaded anew and do
+// runs again with another id, if any.
 func (s *Store) withID(ctx context.Context, r Ref, do func(name, id string) error) error {
-	name, id, err := s.dir.find(ctx, r)
+	name, id, err := s.find(ctx, r)
 	if err != nil {
 		return err
 	}
 	err = do(name, id)
-	if !unknownID(err) {
+	if !contradicts(err) {
+		if err == nil {
+			s.identity.names.learn(name, id)
+		}
 		return err
 	}
-	s.epochs.of(name).Add(1) // nothing that was read before may stand in for this
-	if listErr := s.dir.confirm(ctx); listErr != nil {
-		return listErr
-	}
-	name, newID, known := s.dir.peek(r)
+	s.identity.refused(name)
+	newName, newID, listErr := s.reconsider(ctx, r, name, id)
 	switch {
-	case !known:
-		return ErrNotFound
-	case newID != id:
-		return do(name, newID)
+	case listErr != nil:
+		return listErr
+	case newID != id || newName != name:
+		return do(newName, newID)
 	}
-	if at, expired := s.dir.hasExpired(id); expired {
+	if at, expired := s.identity.names.hasExpired(id); expired {
 		return &WithheldError{at}
 	}
 	return err
 }
 
+// reconsider finds a secret anew after ABEJA has contradicted what was known of it.
+func (s *Store) reconsider(ctx context.Context, r Ref, name, id string) (newName, newID string, err error) {
+	names := &s.identity.names
+	s.organization.recent.disown(name, id)
+	if r.surely {
+		_, err = names.refresh(ctx, s)
+	} else {
+		err = names.doubt(ctx, s)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if r.id == "" {
+		r.name = name
+	}
+	newName, newID, known := names.peek(r)
+	if !known || !s.shows(newName) {
+		return "", "", ErrNotFound
+	}
+	return newName, newID, nil
+}
+
+// confirm asks ABEJA whether a secret is still what it was, and lists anew if it is not.
+func (s *Store) confirm(ctx context.Context, name, id string) error {
+	secret, err := s.client.GetSecret(ctx, id, client.ReadOptions{})
+	if err == nil && secret.Name != name {
+		err = errOtherName
+	}
+	if contradicts(err) {
+		_, _, err = s.reconsider(ctx, Ref{id: id}, name, id)
+	}
+	return err
+}
+
+// errOtherName: the id is that of a secret with another name now.
+var errOtherName = badAnswer(client.OpGetSecret, "the answer is about another name")
+
+// contradicts reports whether an error of a call about a secret says that the directory is wrong.
+func contradicts(err error) bool { return unknownID(err) || errors.Is(err, errOtherName) }
+
+// unknownID reports whether ABEJA does not know an id: 404, or 403; which of them is not documented.
 func unknownID(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrUnauthorized)
 }
 
-// get reads a secret with all its versions and their values. The answer has the name that was
-// meant, without the prefix.
+// get reads a secret with all its versions and their values. It must have the name.
 func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error) {
 	secret, err := s.client.GetSecret(ctx, id, client.ReadOptions{Values: true})
 	if err != nil {
 		return nil, err
 	}
-	if secret.Name != s.prefix+name {
-		return nil, badAnswer(client.OpGetSecret, "the answer is about another name")
+	if secret.Name != name {
+		return nil, errOtherName
 	}
 	seen := make(map[int]bool, len(secret.Versions))
 	for i := range secret.Versions {
@@ -152,7 +273,6 @@ func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error
 		}
 		seen[v.Number] = true
 	}
-	secret.Name = name
 	return secret, nil
 }
 

@@ -22,26 +22,25 @@ type Written struct {
 
 // Create makes a secret and never changes one. cas, when not nil, must be 0.
 func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Written, error) {
-	name := n.Name
-	release, err := s.locks.acquire(ctx, name)
-	if err != nil {
-		return Written{}, err
-	}
-	defer release()
 	if cas != nil && *cas != 0 {
-		if err := s.Absent(ctx, name); err != nil {
+		if err := s.Absent(ctx, n.Name); err != nil {
 			return Written{}, err
 		}
 		return Written{}, &CASError{Current: 0}
 	}
-	defer s.written(name)
-	n.Name = s.prefix + name
-	made, err := once(func() (*client.Secret, error) { return s.client.CreateSecret(ctx, n) },
-		func() (*client.Secret, error) { return s.madeBefore(ctx, name, n.Value) })
+	n.Name = s.prefix + n.Name
+	release, err := s.organization.locks.acquire(ctx, n.Name)
+	if err != nil {
+		return Written{}, err
+	}
+	defer release()
+	made, err := once(func() (*client.Secret, error) {
+		return change(s, n.Name, func() (*client.Secret, error) { return s.client.CreateSecret(ctx, n) })
+	}, func() (*client.Secret, error) { return s.madeBefore(ctx, n) })
 	if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrInvalid) {
 		// ABEJA's answer to a name that exists: 409 or 400, which of them is not documented.
-		if listErr := s.dir.confirm(ctx); listErr == nil {
-			if _, _, known := s.dir.peek(ByName(name)); known {
+		if listErr := s.identity.names.doubt(ctx, s); listErr == nil {
+			if _, _, known := s.identity.names.peek(ByName(n.Name)); known {
 				return Written{}, ErrExists
 			}
 		}
@@ -49,7 +48,7 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 	if err != nil {
 		return Written{}, err
 	}
-	s.dir.record(name, made.ID)
+	s.organization.created(s.identity, newItem(made))
 	w := Written{ID: made.ID, Description: n.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
 	if v := Newest.Of(made.Versions); v != nil {
 		w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
@@ -60,7 +59,7 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 // Absent gives nil when there is surely no such secret, ErrExists when there is one, and else why
 // that is not known.
 func (s *Store) Absent(ctx context.Context, name string) error {
-	_, _, err := s.dir.find(ctx, ByName(name))
+	_, _, err := s.find(ctx, ByName(name))
 	switch {
 	case err == nil:
 		return ErrExists
@@ -71,22 +70,32 @@ func (s *Store) Absent(ctx context.Context, name string) error {
 }
 
 // madeBefore looks for the secret that a create without a known outcome may have made.
-func (s *Store) madeBefore(ctx context.Context, name string, value []byte) (*client.Secret, error) {
-	if _, err := s.dir.refresh(ctx); err != nil {
+func (s *Store) madeBefore(ctx context.Context, n client.NewSecret) (*client.Secret, error) {
+	if _, err := s.identity.names.refresh(ctx, s); err != nil {
 		return nil, err
 	}
-	_, id, known := s.dir.peek(ByName(name))
+	_, id, known := s.identity.names.peek(ByName(n.Name))
 	if !known {
 		return nil, nil
 	}
-	secret, err := s.get(ctx, name, id)
+	secret, err := s.get(ctx, n.Name, id)
 	if err != nil {
 		return nil, err
 	}
-	if len(secret.Versions) != 1 || !holds(Newest.Of(secret.Versions), value) {
+	if len(secret.Versions) != 1 || !holds(Newest.Of(secret.Versions), n.Value) {
 		return nil, ErrExists
 	}
 	return secret, nil
+}
+
+// change sends something that changes the secret with this name. From then on no older answer is
+// used, unless ABEJA is sure to have done nothing.
+func change[T any](s *Store, name string, send func() (T, error)) (T, error) {
+	result, err := send()
+	if e := (*client.Error)(nil); !errors.As(err, &e) || e.OutcomeUnknown() {
+		s.organization.wrote(name)
+	}
+	return result, err
 }
 
 // Update is what to change in a secret; nil leaves a part as it is.
@@ -105,8 +114,8 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 	var w Written
 	err := s.write(ctx, r, func(name, id string) error {
 		if u.Value == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
-			// Nothing to compare: this reaches a secret too that ABEJA no more gives out.
-			secret, err := s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+			// Nothing to compare: this reaches a secret too that ABEJA no longer returns.
+			secret, err := s.updateSecret(ctx, name, id, u.SecretUpdate)
 			if err == nil {
 				w = Written{ID: id, Description: secret.Description, Version: numberOf(u.Against, secret.Versions)}
 			}
@@ -133,7 +142,7 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		if u.SecretUpdate == (client.SecretUpdate{}) {
 			return nil
 		}
-		_, err = s.client.UpdateSecret(ctx, id, u.SecretUpdate)
+		_, err = s.updateSecret(ctx, name, id, u.SecretUpdate)
 		if err != nil && w.Version != before {
 			return &PartialError{w.Version, err}
 		}
@@ -159,19 +168,24 @@ func (e *PartialError) Error() string {
 // Unwrap gives the cause.
 func (e *PartialError) Unwrap() error { return e.Err }
 
+func (s *Store) updateSecret(ctx context.Context, name, id string, u client.SecretUpdate) (*client.Secret, error) {
+	return change(s, name, func() (*client.Secret, error) { return s.client.UpdateSecret(ctx, id, u) })
+}
+
 func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []byte) (*client.Version, error) {
 	newest := Newest.Of(before.Versions)
-	return once(func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) },
-		func() (*client.Version, error) {
-			after, err := s.get(ctx, before.Name, before.ID)
-			if err != nil {
-				return nil, err
-			}
-			if v := Newest.Of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
-				return v, nil
-			}
-			return nil, nil
-		})
+	return once(func() (*client.Version, error) {
+		return change(s, before.Name, func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) })
+	}, func() (*client.Version, error) {
+		after, err := s.get(ctx, before.Name, before.ID)
+		if err != nil {
+			return nil, err
+		}
+		if v := Newest.Of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
+			return v, nil
+		}
+		return nil, nil
+	})
 }
 
 // once sends what must not take effect twice. When the outcome is not known it looks whether it
@@ -212,18 +226,25 @@ func (e *UnknownOutcomeError) Error() string {
 // Unwrap gives the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
 
-// Delete deletes a secret with all its versions. One that is not there is no error.
+// Delete deletes a secret with all its versions. One that is surely not there is no error.
 func (s *Store) Delete(ctx context.Context, r Ref) error {
-	err := s.write(ctx, r, func(name, id string) error {
-		err := s.client.DeleteSecret(ctx, id)
-		if err == nil {
-			s.dir.record(name, "")
-		}
-		return err
+	var gone struct{ name, id string }
+	err := s.write(ctx, r.Surely(), func(name, id string) error {
+		gone.name, gone.id = name, id
+		return s.remove(name, func() error { return s.client.DeleteSecret(ctx, id) })
 	})
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case err == nil:
+		s.organization.deleted(gone.name, gone.id)
+	case errors.Is(err, ErrNotFound):
 		return nil
 	}
+	return err
+}
+
+// remove is change for what has no answer.
+func (s *Store) remove(name string, send func() error) error {
+	_, err := change(s, name, func() (struct{}, error) { return struct{}{}, send() })
 	return err
 }
 
@@ -234,7 +255,8 @@ func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.
 		if err != nil || v.Status == status {
 			return err
 		}
-		if _, err = s.client.UpdateVersion(ctx, id, v.ID, status); unknownID(err) {
+		_, err = change(s, name, func() (*client.Version, error) { return s.client.UpdateVersion(ctx, id, v.ID, status) })
+		if unknownID(err) {
 			if _, gone := s.version(ctx, name, id, number); gone != nil {
 				return gone
 			}
@@ -250,7 +272,7 @@ func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
 		if err != nil {
 			return err
 		}
-		if err = s.client.DeleteVersion(ctx, id, v.ID); unknownID(err) {
+		if err = s.remove(name, func() error { return s.client.DeleteVersion(ctx, id, v.ID) }); unknownID(err) {
 			if _, gone := s.version(ctx, name, id, number); errors.As(gone, new(*NoVersionError)) {
 				return nil // by this call's first try, whose answer was lost, or by another
 			}
@@ -272,16 +294,15 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 
 // write runs do alone among the writers of the secret's name.
 func (s *Store) write(ctx context.Context, r Ref, do func(name, id string) error) error {
-	name, _, err := s.dir.find(ctx, r)
+	name, _, err := s.find(ctx, r)
 	if err != nil {
 		return err
 	}
-	release, err := s.locks.acquire(ctx, name)
+	release, err := s.organization.locks.acquire(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer release()
-	defer s.written(name)
 	err = s.withID(ctx, r, do)
 	if e := (*client.Error)(nil); errors.As(err, &e) && e.OutcomeUnknown() && !errors.As(err, new(*UnknownOutcomeError)) {
 		switch e.Op {
@@ -290,10 +311,4 @@ func (s *Store) write(ctx context.Context, r Ref, do func(name, id string) error
 		}
 	}
 	return err
-}
-
-// written ends the sharing of what was read before the write.
-func (s *Store) written(name string) {
-	s.epochs.of(name).Add(1)
-	s.dir.wrote()
 }

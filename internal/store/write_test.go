@@ -121,7 +121,7 @@ func TestOfManyWritersWithTheSameCheckAndSetOneWins(t *testing.T) {
 		})
 		require.Equal(t, 1, won)
 		require.Len(t, versionsAt(t, sim, "db"), 2)
-		require.Empty(t, s.locks.held)
+		require.Empty(t, s.organization.locks.held)
 	})
 }
 
@@ -302,7 +302,7 @@ func TestAWriterThatGivesUpWaitingLeavesTheLockToOthers(t *testing.T) {
 		_, err := s.Update(impatient, ByName("db"), Update{Value: []byte("3")})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		all.Wait()
-		require.Empty(t, s.locks.held)
+		require.Empty(t, s.organization.locks.held)
 		require.Equal(t, []string{"1", "2"}, versionsAt(t, sim, "db"))
 	})
 }

@@ -68,7 +68,7 @@ func newStore(t *testing.T, sim *simulator.Simulator) *store.Store {
 	org, user, token, _ := sim.Credentials()
 	c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport()})
 	require.NoError(t, err)
-	return store.New(c, "", store.Freshness{}, new(store.Stats))
+	return new(store.Registry).Organization("", org).Open(t.Context(), store.Options{Client: c, Stats: new(store.Stats)})
 }
 
 func TestATokenWithoutRightsCausesOneListingAtTheMostWhateverItWrites(t *testing.T) {

@@ -1,0 +1,53 @@
+package store
+
+import "golang.org/x/sync/singleflight"
+
+// identity is what ABEJA has shown to one user of an organization: names, values, and the calls
+// that ask for them. Mounts share it only if they send the same credential to the same place.
+type identity struct {
+	organization *Organization
+	names        directory
+	values       cache
+	calls        singleflight.Group
+	refusals     marks // of names that ABEJA has refused to this user
+
+	users map[*Store]bool // guarded by organization.mu
+}
+
+func newIdentity(o *Organization) *identity {
+	id := &identity{organization: o, users: make(map[*Store]bool)}
+	id.names.identity = id
+	id.names.init()
+	return id
+}
+
+// size is how many values may be kept: the most that one of the stores asks for. organization.mu is
+// held.
+func (id *identity) size() int {
+	size := 0
+	for s := range id.users {
+		size = max(size, s.fresh.size())
+	}
+	return size
+}
+
+// since numbers the last event after which older answers about the name must not be used.
+func (id *identity) since(name string) uint64 {
+	return max(id.organization.marks.of(name), id.refusals.of(name))
+}
+
+// refused ends the use of every answer about a name: ABEJA has refused to give it, or has given
+// something else.
+func (id *identity) refused(name string) {
+	id.refusals.set(name, id.organization.seq.Add(1))
+	id.values.drop(name)
+}
+
+// inherit takes over the names and values of an identity of the same ABEJA user.
+func (id *identity) inherit(from *identity) {
+	names, records := from.values.all()
+	for i, name := range names {
+		id.values.keep(name, records[i], func(name string) uint64 { return max(id.since(name), from.since(name)) })
+	}
+	id.names.copyFrom(&from.names)
+}

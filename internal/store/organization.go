@@ -1,0 +1,141 @@
+package store
+
+import (
+	"crypto/sha256"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+)
+
+// Registry holds what outlives a config and is shared by mounts. A process has one; its zero value
+// is ready.
+type Registry struct {
+	mu            sync.Mutex
+	organizations map[[2]string]*Organization
+}
+
+// Organization returns the organization with this id at the API with this URL. It lives as long as
+// the registry: a writer must meet the lock of another whatever was configured between them.
+func (r *Registry) Organization(apiURL, id string) *Organization {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := [2]string{apiURL, id}
+	o := r.organizations[key]
+	if o == nil {
+		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 0)}
+		if r.organizations == nil {
+			r.organizations = make(map[[2]string]*Organization)
+		}
+		r.organizations[key] = o
+	}
+	return o
+}
+
+// Organization is what all mounts of an organization share, whoever their ABEJA users are: who
+// writes, what was written, and how fast ABEJA is asked. Nothing in it tells one mount what ABEJA
+// has shown to another's user.
+type Organization struct {
+	limiter *rate.Limiter
+	locks   locks  // of writers, by the secret's name
+	marks   marks  // of writes, by the secret's name
+	recent  recent // what was created and deleted through the engine
+
+	// seq orders calls and marks: a call that begins after a mark has a number as high or higher.
+	seq     atomic.Uint64
+	written atomic.Uint64 // seq of the last mark of a write
+
+	mu         sync.Mutex
+	identities map[[sha256.Size]byte]*identity
+	limits     map[*Store]float64 // requests per second that each store allows, 0 for any number
+}
+
+// Limiter is for the clients of the organization: requests count together, whichever mount sends
+// them. The lowest limit of the stores that are open holds for all.
+func (o *Organization) Limiter() *rate.Limiter { return o.limiter }
+
+// join gives a store its share of the organization: the identity of its client.
+func (o *Organization) join(s *Store, requestsPerSecond float64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.identities == nil {
+		o.identities, o.limits = make(map[[sha256.Size]byte]*identity), make(map[*Store]float64)
+	}
+	key := s.client.Fingerprint()
+	id := o.identities[key]
+	if id == nil {
+		id = newIdentity(o)
+		o.identities[key] = id
+	}
+	id.users[s] = true
+	id.values.resize(id.size())
+	s.identity = id
+	o.limits[s] = requestsPerSecond
+	o.limit()
+}
+
+// leave takes the store's share back. An identity that no store uses any longer is forgotten.
+func (o *Organization) leave(s *Store) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := s.identity
+	delete(id.users, s)
+	if len(id.users) == 0 {
+		delete(o.identities, s.client.Fingerprint())
+	}
+	delete(o.limits, s)
+	o.limit()
+}
+
+// limit sets the limiter to the lowest limit; o.mu is held.
+func (o *Organization) limit() {
+	lowest := 0.0
+	for _, l := range o.limits {
+		if l > 0 && (lowest == 0 || l < lowest) {
+			lowest = l
+		}
+	}
+	if lowest == 0 {
+		o.limiter.SetLimit(rate.Inf)
+		return
+	}
+	o.limiter.SetLimit(rate.Limit(lowest))
+	o.limiter.SetBurst(max(1, int(lowest)))
+}
+
+func (o *Organization) each(do func(*identity)) {
+	o.mu.Lock()
+	all := make([]*identity, 0, len(o.identities))
+	for _, id := range o.identities {
+		all = append(all, id)
+	}
+	o.mu.Unlock()
+	for _, id := range all {
+		do(id)
+	}
+}
+
+// wrote ends the use of every answer about the name that was asked for before now.
+func (o *Organization) wrote(name string) {
+	seq := o.seq.Add(1)
+	o.marks.set(name, seq)
+	for {
+		last := o.written.Load()
+		if last >= seq || o.written.CompareAndSwap(last, seq) {
+			break
+		}
+	}
+	o.each(func(id *identity) { id.values.drop(name) })
+}
+
+// created tells every mount that a store has made a secret.
+func (o *Organization) created(by *identity, item Item) {
+	o.recent.create(by, item)
+	by.names.learn(item.Name, item.ID)
+}
+
+// deleted tells every mount that a secret was deleted.
+func (o *Organization) deleted(name, id string) {
+	o.recent.delete(name, id)
+	o.each(func(i *identity) { i.names.forget(id) })
+}
