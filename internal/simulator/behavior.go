@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -24,6 +26,11 @@ type Behavior struct {
 	// Order is that of lists: "created" (default: oldest first), "newest", "name", or "hash" (as good as
 	// random, but stable). Versions, which have no name, come oldest first with "name".
 	Order string `json:"order"`
+
+	// ListLag is how old the membership is that the list of secrets shows: a secret made less than that ago
+	// is not in it yet, and one deleted less than that ago still is, as it was. What else is shown of a
+	// secret is never old. In JSON it is a text such as "2s".
+	ListLag time.Duration `json:"-"`
 
 	// ExpiredIs404 refuses to read an expired secret or its versions with 404. The list still shows it,
 	// without values, its name stays taken, and it can be changed and deleted.
@@ -60,6 +67,28 @@ type Behavior struct {
 	VersionTimesDrift bool `json:"version_times_drift"`
 }
 
+// plainBehavior has the fields of Behavior, but not its way into JSON.
+type plainBehavior Behavior
+
+// MarshalJSON writes all switches.
+func (b Behavior) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		plainBehavior
+		ListLag string `json:"list_lag"`
+	}{plainBehavior(b), b.ListLag.String()})
+}
+
+// UnmarshalJSON changes the switches that are given. It refuses what is none.
+func (b *Behavior) UnmarshalJSON(text []byte) error {
+	in := struct {
+		*plainBehavior
+		ListLag *duration `json:"list_lag"`
+	}{(*plainBehavior)(b), (*duration)(&b.ListLag)}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(&in)
+}
+
 // Check says what is wrong with b, if anything.
 func (b Behavior) Check() error {
 	if !slices.Contains([]string{"", "created", "newest", "name", "hash"}, b.Order) {
@@ -67,6 +96,9 @@ func (b Behavior) Check() error {
 	}
 	if !slices.Contains([]string{"", "both", "null", "empty"}, b.Clear) {
 		return fmt.Errorf("clear %q must be both, null or empty", b.Clear)
+	}
+	if b.ListLag < 0 {
+		return fmt.Errorf("list_lag %v must be 0 or more", b.ListLag)
 	}
 	if b.RateLimit < 0 || b.MaxValueBytes < 0 || b.MaxVersions < 0 {
 		return fmt.Errorf("a limit must be 0 or more")

@@ -90,6 +90,61 @@ func TestCreatingAndDeletingDoNotReorderTheOthers(t *testing.T) {
 	}
 }
 
+func TestAListMayLag(t *testing.T) {
+	t.Parallel()
+	for _, order := range []string{"created", "newest", "name", "hash"} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCaller(t, Options{Behavior: Behavior{Order: order, ListLag: 2 * time.Second}})
+			listed := func() []string {
+				got := names(c.must("GET", "", ""))
+				slices.Sort(got)
+				return got
+			}
+			stays, goes := c.sim.Create("stays", []byte("1")), c.sim.Create("goes", []byte("1"))
+			require.Empty(t, listed())
+			c.must("GET", "/"+stays, "") // only the list lags
+			time.Sleep(2*time.Second - 1)
+			require.Empty(t, listed())
+			time.Sleep(1)
+			require.Equal(t, []string{"goes", "stays"}, listed())
+
+			c.must("DELETE", "/"+goes, "")
+			c.refused(404, "GET", "/"+goes, "")
+			made := c.must("POST", "", `{"name":"made","value":"YQ=="}`)["id"].(string)
+			c.refused(409, "POST", "", `{"name":"made","value":"YQ=="}`)
+			time.Sleep(2*time.Second - 1)
+			require.Equal(t, []string{"goes", "stays"}, listed())
+			page := c.must("GET", "?limit=1&offset=1", "")
+			require.Len(t, names(page), 1)
+			require.Equal(t, false, page["has_next"])
+			time.Sleep(1)
+			require.Equal(t, []string{"made", "stays"}, listed())
+
+			c.sim.Create("at_once", []byte("1"))
+			c.sim.Delete("made")
+			c.sim.SetBehavior(Behavior{Order: order})
+			require.Equal(t, []string{"at_once", "stays"}, listed())
+			c.refused(404, "GET", "/"+made, "")
+		})
+	}
+}
+
+func TestAListThatLagsShowsANameThatCameBackOnlyOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t, Options{Behavior: Behavior{ListLag: 2 * time.Second}})
+		listed := func() string { return c.must("GET", "", "")["secrets"].([]any)[0].(map[string]any)["id"].(string) }
+		first := c.sim.Create("one", []byte("1"))
+		time.Sleep(time.Minute)
+		c.sim.Delete("one")
+		second := c.sim.Create("one", []byte("2"))
+		require.Equal(t, first, listed())
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{"one"}, names(c.must("GET", "", "")))
+		require.Equal(t, second, listed())
+	})
+}
+
 func TestAnExpiredSecretIsStillReadOr404(t *testing.T) {
 	t.Parallel()
 	c := newCaller(t, Options{})
@@ -254,7 +309,7 @@ func TestVersionTimesMayDrift(t *testing.T) {
 
 func TestInvalidBehaviorIsRefused(t *testing.T) {
 	t.Parallel()
-	for _, b := range []Behavior{{Order: "random"}, {Clear: "none"}, {RateLimit: -1}, {MaxValueBytes: -1}, {MaxVersions: -1}} {
+	for _, b := range []Behavior{{Order: "random"}, {ListLag: -1}, {Clear: "none"}, {RateLimit: -1}, {MaxValueBytes: -1}, {MaxVersions: -1}} {
 		require.Error(t, b.Check())
 		require.Panics(t, func() { New(Options{Behavior: b}) })
 	}

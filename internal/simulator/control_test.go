@@ -68,13 +68,17 @@ func TestControlBehaviorChangesWhatIsGiven(t *testing.T) {
 	c := newCaller(t, Options{Behavior: Behavior{MaxVersions: 7}})
 	c.sim.Fill(2)
 	c.accepted("PUT", "behavior", `{"order":"newest"}`)
+	c.accepted("PUT", "behavior", `{"clear":"null","list_lag":"2m"}`)
 	c.accepted("PUT", "behavior", `{"clear":"null"}`)
+	require.Equal(t, 2*time.Minute, c.sim.behavior.ListLag)
+	c.accepted("PUT", "behavior", `{"list_lag":"0s"}`)
 	_, answer := c.control("GET", "behavior", "")
 	require.JSONEq(t, `{
 		"new_version_deactivates_older": false,
 		"duplicate_name_is_400": false,
 		"unknown_id_is_403": false,
 		"order": "newest",
+		"list_lag": "0s",
 		"expired_is_404": false,
 		"clear": "null",
 		"list_omits_versions": false,
@@ -88,7 +92,7 @@ func TestControlBehaviorChangesWhatIsGiven(t *testing.T) {
 	}`, answer)
 	require.Equal(t, []string{"demo_00002", "demo_00001"}, names(c.must("GET", "", "")))
 
-	for _, bad := range []string{`{"order":"x"}`, `{"colour":"red"}`, `x`} {
+	for _, bad := range []string{`{"order":"x"}`, `{"list_lag":"-1s"}`, `{"list_lag":2}`, `{"colour":"red"}`, `x`} {
 		status, _ := c.control("PUT", "behavior", bad)
 		require.Equal(t, 400, status, bad)
 	}

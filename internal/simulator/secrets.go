@@ -112,7 +112,7 @@ func (s *Simulator) formatTime(t time.Time) string {
 }
 
 func (s *Simulator) listSecrets(c call) (any, *apiError) {
-	page, hasNext := pageOf(s.list, c)
+	page, hasNext := pageOf(s.listed(), c)
 	secrets := make([]secretJSON, len(page))
 	for i, sec := range page {
 		secrets[i] = s.secretJSON(sec, c.values && !s.hidden(sec))
@@ -127,6 +127,28 @@ func (s *Simulator) listSecrets(c call) (any, *apiError) {
 		Limit          int          `json:"limit"`
 		HasNext        bool         `json:"has_next"`
 	}{s.organization, secrets, c.offset, c.limit, hasNext}, nil
+}
+
+// deleted is a secret that was deleted, as it was.
+type deleted struct {
+	*secret
+	at time.Time
+}
+
+// listed gives the secrets that the list shows, in its order.
+func (s *Simulator) listed() []*secret {
+	lag := s.behavior.ListLag
+	if lag == 0 {
+		return s.list
+	}
+	list := slices.Clone(s.list)
+	for _, d := range s.deleted {
+		if time.Since(d.at) < lag {
+			at, _ := slices.BinarySearchFunc(list, d.secret, s.compareSecrets)
+			list = slices.Insert(list, at, d.secret)
+		}
+	}
+	return slices.DeleteFunc(list, func(sec *secret) bool { return time.Since(sec.created) < lag })
 }
 
 // pageOf gives the asked page of a list, and whether more come after it.
@@ -269,6 +291,9 @@ func (s *Simulator) remove(sec *secret) {
 	s.list = slices.Delete(s.list, at, at+1)
 	delete(s.byID, sec.id)
 	delete(s.byName, sec.name)
+
+	s.deleted = append(s.deleted, deleted{sec, time.Now()})
+	s.deleted = slices.DeleteFunc(s.deleted, func(d deleted) bool { return time.Since(d.at) >= s.behavior.ListLag })
 }
 
 // readFields reads a JSON object that may have only the known fields.

@@ -45,6 +45,7 @@ type Simulator struct {
 	latency  time.Duration
 	tokens   map[string]bool // the user's personal access tokens that are valid
 	list     []*secret       // in the order of the list call
+	deleted  []deleted       // oldest first; what the list may still show
 	byID     map[string]*secret
 	byName   map[string]*secret
 	lastID   int64

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -28,6 +29,7 @@ type abeja struct {
 	ctx       context.Context // ends when no more is to be sent, but to remove what was written
 	prefix    string          // of the names of all secrets that are written
 	made      []string        // the ids of the secrets that were written
+	removed   map[string]bool // those of which ABEJA says that they are gone
 }
 
 // transport sends what the client and raw send.
@@ -59,6 +61,7 @@ func connect(t *testing.T, c account, perSecond float64) *abeja {
 		account:   c,
 		transport: &transport{RoundTripper: pool, limiter: rate.NewLimiter(rate.Limit(perSecond), 1)},
 		ctx:       t.Context(),
+		removed:   map[string]bool{},
 		prefix:    "vault_test_live_" + strings.ToLower(rand.Text()[:10]) + "_",
 	}
 	auth := client.Bearer(c.authToken)
@@ -152,6 +155,15 @@ func (a *abeja) tryToCreate(t *testing.T, s client.NewSecret) (*client.Secret, e
 	return made, err
 }
 
+// DeleteSecret remembers what is gone: lists may still show it.
+func (a *abeja) DeleteSecret(ctx context.Context, id string) error {
+	err := a.Client.DeleteSecret(ctx, id)
+	if err == nil || errors.Is(err, client.ErrNotFound) {
+		a.removed[id] = true
+	}
+	return err
+}
+
 // number gives a version of a secret by its number.
 func (a *abeja) number(t *testing.T, id string, number int) client.Version {
 	t.Helper()
@@ -185,19 +197,28 @@ func (a *abeja) mine(ctx context.Context) ([]client.Secret, error) {
 	}
 }
 
-// listed gives the listed secrets with these ids, in ABEJA's order. What moves very fast may hide one
-// for a moment.
-func (a *abeja) listed(t *testing.T, ids ...string) (found []client.Secret) {
+// listUntil lists the secrets under the prefix until what is wanted of a list is so: a list may lag, and
+// what moves very fast may hide a secret for a moment.
+func (a *abeja) listUntil(t *testing.T, want string, is func(mine []client.Secret) bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		mine, err := a.mine(a.ctx)
 		require.NoError(t, err)
-		found = slices.DeleteFunc(mine, func(s client.Secret) bool { return !slices.Contains(ids, s.ID) })
-		if len(found) == len(ids) {
-			return found
+		if is(mine) {
+			return
 		}
-		require.True(t, time.Now().Before(deadline), "a list of all secrets has %d of %d that are there", len(found), len(ids))
+		require.True(t, time.Now().Before(deadline), "after 30 s still no list of all secrets has %s", want)
 	}
+}
+
+// listed gives the listed secrets with these ids, in ABEJA's order.
+func (a *abeja) listed(t *testing.T, ids ...string) (found []client.Secret) {
+	t.Helper()
+	a.listUntil(t, "all that are there", func(mine []client.Secret) bool {
+		found = slices.DeleteFunc(mine, func(s client.Secret) bool { return !slices.Contains(ids, s.ID) })
+		return len(found) == len(ids)
+	})
+	return found
 }
 
 // removeAll removes what the run has left, also what was made without an answer that said so.
@@ -215,6 +236,7 @@ func (a *abeja) removeAll(t *testing.T) {
 			t.Errorf("please remove from ABEJA the secrets whose names begin with %s: %v", a.prefix, err)
 			return
 		}
+		mine = slices.DeleteFunc(mine, func(s client.Secret) bool { return a.removed[s.ID] })
 		for _, s := range mine {
 			if round == 3 {
 				t.Errorf("please remove from ABEJA the secret %s: %v", s.Name, failed)

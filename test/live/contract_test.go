@@ -283,9 +283,7 @@ func remove(t *testing.T, a *abeja) {
 	require.NoError(t, a.DeleteSecret(a.ctx, made.ID))
 	_, err = a.GetSecret(a.ctx, made.ID, client.ReadOptions{})
 	requireGone(t, err)
-	mine, err := a.mine(a.ctx)
-	require.NoError(t, err)
-	for _, s := range mine {
-		require.NotEqual(t, made.ID, s.ID)
-	}
+	a.listUntil(t, "no secret that was deleted", func(mine []client.Secret) bool {
+		return !slices.ContainsFunc(mine, func(s client.Secret) bool { return s.ID == made.ID })
+	})
 }

@@ -27,6 +27,7 @@ var found = []string{
 	"whether a name that exists is refused with 409 or 400: 409 (duplicate_name_is_400=false)",
 	"whether an unknown id is 404 or 403: 404 (unknown_id_is_403=false)",
 	"the order of lists: oldest first (order=created)",
+	"whether a list shows at once that a secret was created or deleted: yes (list_lag=0s)",
 	"whether an expired secret can be read: yes (expired_is_404=false)",
 	"whether null or an empty text clears `description` and `expired_at`: either clears both (clear=both)",
 	"whether a list without values has versions: yes (list_omits_versions=false)",
@@ -66,6 +67,9 @@ func TestItFindsOutHowEachSwitchIsSet(t *testing.T) {
 		{`{"order":"newest"}`, []string{"the order of lists: newest first (order=newest)"}},
 		{`{"order":"name"}`, []string{"the order of lists: by name (order=name)"}},
 		{`{"order":"hash"}`, []string{"the order of lists: neither by age nor by name (order=hash)"}},
+		{`{"list_lag":"1s"}`, []string{
+			"whether a list shows at once that a secret was created or deleted: no, but within 10s (list_lag=10s)",
+		}},
 		{`{"expired_is_404":true}`, []string{"whether an expired secret can be read: no: 404 (expired_is_404=true)"}},
 		{`{"clear":"null"}`, []string{
 			"whether null or an empty text clears `description` and `expired_at`: only null does (clear=null)",

@@ -29,6 +29,7 @@ func unknowns(deep bool) []unknown {
 		{"whether a name that exists is refused with 409 or 400", duplicateName},
 		{"whether an unknown id is 404 or 403", unknownID},
 		{"the order of lists", order},
+		{"whether a list shows at once that a secret was created or deleted", listLag},
 		{"whether an expired secret can be read", expired},
 		{"whether null or an empty text clears `description` and `expired_at`", clearing},
 		{"whether a list without values has versions", listWithoutValues},
@@ -138,6 +139,30 @@ func order(t *testing.T, a *abeja) string {
 		return "by name (order=name)"
 	}
 	return "neither by age nor by name (order=hash)"
+}
+
+// listLag takes three lists for at once: one of them may miss a secret because others are deleted.
+func listLag(t *testing.T, a *abeja) string {
+	s := a.create(t, client.NewSecret{Name: "late", Value: []byte("v")})
+	lag := func(want string, there bool) time.Duration {
+		changed, lists := time.Now(), 0
+		a.listUntil(t, want, func(mine []client.Secret) bool {
+			lists++
+			return there == slices.ContainsFunc(mine, func(listed client.Secret) bool { return listed.ID == s.ID })
+		})
+		if lists <= 3 {
+			return 0
+		}
+		return time.Since(changed)
+	}
+	created := lag("a secret that was created", true)
+	require.NoError(t, a.DeleteSecret(a.ctx, s.ID))
+	longest := max(created, lag("no secret that was deleted", false))
+	if longest == 0 {
+		return "yes (list_lag=0s)"
+	}
+	within := (longest/(10*time.Second) + 1) * 10 * time.Second
+	return fmt.Sprintf("no, but within %v (list_lag=%v)", within, within)
 }
 
 func expired(t *testing.T, a *abeja) string {
