@@ -23,8 +23,9 @@ type Behavior struct {
 	// UnknownIDIs403 refuses an unknown secret, version or organization with 403 instead of 404.
 	UnknownIDIs403 bool `json:"unknown_id_is_403"`
 
-	// Order is that of lists: "created" (default: oldest first), "newest", "name", or "hash" (as good as
-	// random, but stable). Versions, which have no name, come oldest first with "name".
+	// Order is that of lists: "created" (default: oldest first), "newest", "name", "hash" (as good as
+	// random, but stable), or "shuffled" (another one in each call, so that pages do not fit together; a
+	// run repeats the same orders). With "name" and "shuffled", versions come oldest first.
 	Order string `json:"order"`
 
 	// ListLag is how old the membership is that the list of secrets shows: a secret made less than that ago
@@ -91,8 +92,8 @@ func (b *Behavior) UnmarshalJSON(text []byte) error {
 
 // Check says what is wrong with b, if anything.
 func (b Behavior) Check() error {
-	if !slices.Contains([]string{"", "created", "newest", "name", "hash"}, b.Order) {
-		return fmt.Errorf("order %q must be created, newest, name or hash", b.Order)
+	if !slices.Contains([]string{"", "created", "newest", "name", "hash", "shuffled"}, b.Order) {
+		return fmt.Errorf("order %q must be created, newest, name, hash or shuffled", b.Order)
 	}
 	if !slices.Contains([]string{"", "both", "null", "empty"}, b.Clear) {
 		return fmt.Errorf("clear %q must be both, null or empty", b.Clear)

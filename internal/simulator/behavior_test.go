@@ -90,6 +90,28 @@ func TestCreatingAndDeletingDoNotReorderTheOthers(t *testing.T) {
 	}
 }
 
+func TestTheOrderMayChangeWithEachCall(t *testing.T) {
+	t.Parallel()
+	orders := func() (orders []string) {
+		c := newCaller(t, Options{Behavior: Behavior{Order: "shuffled"}})
+		c.sim.Fill(30)
+		for range 3 {
+			got := names(c.must("GET", "", ""))
+			orders = append(orders, strings.Join(got, ","))
+			slices.Sort(got)
+			require.Len(t, slices.Compact(got), 30)
+		}
+		c.sim.Delete("demo_00007")
+		c.sim.SetBehavior(Behavior{})
+		require.Len(t, names(c.must("GET", "", "")), 29)
+		return orders
+	}
+	first := orders()
+	require.NotEqual(t, first[0], first[1])
+	require.NotEqual(t, first[1], first[2])
+	require.Equal(t, first, orders(), "each run has the same orders")
+}
+
 func TestAListMayLag(t *testing.T) {
 	t.Parallel()
 	for _, order := range []string{"created", "newest", "name", "hash"} {

@@ -112,7 +112,12 @@ func (s *Simulator) formatTime(t time.Time) string {
 }
 
 func (s *Simulator) listSecrets(c call) (any, *apiError) {
-	page, hasNext := pageOf(s.listed(), c)
+	list := s.listed()
+	if s.behavior.Order == "shuffled" {
+		list = slices.Clone(list)
+		s.shuffler.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	page, hasNext := pageOf(list, c)
 	secrets := make([]secretJSON, len(page))
 	for i, sec := range page {
 		secrets[i] = s.secretJSON(sec, c.values && !s.hidden(sec))

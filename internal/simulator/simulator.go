@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"strconv"
@@ -46,6 +47,7 @@ type Simulator struct {
 	tokens   map[string]bool // the user's personal access tokens that are valid
 	list     []*secret       // in the order of the list call
 	deleted  []deleted       // oldest first; what the list may still show
+	shuffler *rand.Rand
 	byID     map[string]*secret
 	byName   map[string]*secret
 	lastID   int64
@@ -60,6 +62,7 @@ func New(o Options) *Simulator {
 		user:         "user-" + strings.TrimPrefix(cmp.Or(o.UserID, "1410000000001"), "user-"),
 		token:        cmp.Or(o.Token, "made-up-personal-access-token"),
 		authToken:    cmp.Or(o.AuthToken, "made-up-auth-token"),
+		shuffler:     rand.New(rand.NewPCG(1, 1)),
 		requests:     requestLog{counts: map[Op]int{}},
 		latency:      o.Latency,
 		byID:         map[string]*secret{},

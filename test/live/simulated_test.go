@@ -67,6 +67,7 @@ func TestItFindsOutHowEachSwitchIsSet(t *testing.T) {
 		{`{"order":"newest"}`, []string{"the order of lists: newest first (order=newest)"}},
 		{`{"order":"name"}`, []string{"the order of lists: by name (order=name)"}},
 		{`{"order":"hash"}`, []string{"the order of lists: neither by age nor by name (order=hash)"}},
+		{`{"order":"shuffled"}`, []string{"the order of lists: another one in each list (order=shuffled)"}},
 		{`{"list_lag":"1s"}`, []string{
 			"whether a list shows at once that a secret was created or deleted: no, but within 10s (list_lag=10s)",
 		}},
