@@ -23,6 +23,7 @@ const controlPrefix = "/_simulator/"
 //	GET    /_simulator/secrets        {"names":["demo_00001"]}
 //	PUT    /_simulator/secrets/NAME   {"value":"text"} creates it, or adds a version
 //	DELETE /_simulator/secrets/NAME   removes it
+//	PUT    /_simulator/odd/NAME       {"kind":"bad_base64","version":2} makes its record odd, or a version's
 //	PUT    /_simulator/tokens/TOKEN   makes it a personal access token of the user
 //	DELETE /_simulator/tokens/TOKEN   revokes it
 //
@@ -112,6 +113,20 @@ func (s *Simulator) controlHandler() http.Handler {
 		}
 		s.remove(sec)
 		w.WriteHeader(http.StatusNoContent)
+	})
+
+	mux.HandleFunc("PUT /_simulator/odd/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Kind    Odd `json:"kind"`
+			Version int `json:"version"`
+		}
+		err := decode(r, &in)
+		if err == nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			err = s.makeOdd(r.PathValue("name"), in.Kind, in.Version)
+		}
+		done(w, err)
 	})
 
 	mux.HandleFunc("PUT /_simulator/tokens/{token}", func(w http.ResponseWriter, r *http.Request) {

@@ -142,6 +142,21 @@ func TestControlSecrets(t *testing.T) {
 	require.Zero(t, c.sim.Count(), "edits are no calls")
 }
 
+func TestControlOdd(t *testing.T) {
+	t.Parallel()
+	c := newCaller(t, Options{})
+	id := c.sim.Create("one", []byte("1"))
+	c.accepted("PUT", "odd/one", `{"kind":"bad_base64","version":1}`)
+	c.accepted("PUT", "odd/one", `{"kind":"time_without_zone"}`)
+	_, answer := c.call("GET", "/"+id+"?return_secret_value=True", "")
+	require.Contains(t, answer, `"value":"this is no base64!"`)
+	require.Contains(t, answer, `"created_at":"2024-01-02T03:04:05.678901"`)
+	for _, bad := range []string{``, `{}`, `{"kind":"blue"}`, `{"kind":"bad_base64","version":2}`, `{"kind":"null_name","colour":"red"}`} {
+		status, _ := c.control("PUT", "odd/one", bad)
+		require.Equal(t, 400, status, bad)
+	}
+}
+
 func TestControlTokens(t *testing.T) {
 	t.Parallel()
 	c := newCaller(t, Options{Token: "first"})

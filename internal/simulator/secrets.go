@@ -49,6 +49,7 @@ type secret struct {
 	serviceIDs  []string
 	versions    []*version // oldest first
 	lastNumber  int
+	odd         []oddity
 }
 
 func (s *Simulator) compareSecrets(a, b *secret) int {
@@ -67,7 +68,7 @@ type secretJSON struct {
 	ID                     string        `json:"id"`
 	OrganizationID         string        `json:"organization_id"`
 	UserID                 string        `json:"user_id"`
-	Name                   string        `json:"name"`
+	Name                   *string       `json:"name"`
 	Description            *string       `json:"description"`
 	Properties             any           `json:"properties"`
 	Provider               string        `json:"provider"`
@@ -87,13 +88,16 @@ func (s *Simulator) secretJSON(sec *secret, values bool) secretJSON {
 		ID:                     sec.id,
 		OrganizationID:         s.organization,
 		UserID:                 strings.TrimPrefix(s.user, "user-"),
-		Name:                   sec.name,
+		Name:                   new(sec.name),
 		Provider:               provider,
 		IntegrationServiceType: sec.serviceType,
 		IntegrationServiceIDs:  sec.serviceIDs,
 		CreatedAt:              s.formatTime(sec.created),
 		UpdatedAt:              s.formatTime(sec.updated),
 		Versions:               s.versionsJSON(sec, values),
+	}
+	if sec.is(OddTimeWithoutZone, 0) {
+		out.CreatedAt = "2024-01-02T03:04:05.678901"
 	}
 	if sec.description != "" {
 		out.Description = new(sec.description)
@@ -123,6 +127,9 @@ func (s *Simulator) listSecrets(c call) (any, *apiError) {
 		secrets[i] = s.secretJSON(sec, c.values && !s.hidden(sec))
 		if s.behavior.ListOmitsVersions && !c.values {
 			secrets[i].Versions = nil
+		}
+		if sec.is(OddNullName, 0) {
+			secrets[i].Name = nil
 		}
 	}
 	return struct {

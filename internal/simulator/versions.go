@@ -27,12 +27,12 @@ type versionJSON struct {
 	ID             string `json:"id"`
 	OrganizationID string `json:"organization_id"`
 	SecretID       string `json:"secret_id"`
-	Version        int    `json:"version"`
+	Version        int    `json:"version,omitempty"`
 	Status         string `json:"status"`
 	Provider       string `json:"provider"`
 	CreatedAt      string `json:"created_at"`
 	UpdatedAt      string `json:"updated_at"`
-	Value          []byte `json:"value,omitempty"`
+	Value          string `json:"value,omitempty"`
 }
 
 func (s *Simulator) versionJSON(sec *secret, v *version, value bool) versionJSON {
@@ -52,8 +52,15 @@ func (s *Simulator) versionJSON(sec *secret, v *version, value bool) versionJSON
 		CreatedAt:      s.formatTime(v.created),
 		UpdatedAt:      s.formatTime(updated),
 	}
-	if value {
-		out.Value = v.value
+	if sec.is(OddVersionWithoutNumber, v.number) {
+		out.Version = 0
+	}
+	switch {
+	case !value || sec.is(OddVersionWithoutValue, v.number):
+	case sec.is(OddBadBase64, v.number):
+		out.Value = "this is no base64!"
+	default:
+		out.Value = base64.StdEncoding.EncodeToString(v.value)
 	}
 	return out
 }

@@ -31,6 +31,7 @@ var found = []string{
 	"whether an expired secret can be read: yes (expired_is_404=false)",
 	"whether null or an empty text clears `description` and `expired_at`: either clears both (clear=both)",
 	"whether a list without values has versions: yes (list_omits_versions=false)",
+	"whether every record of a list is well formed: yes",
 	"whether there is a rate limit: not tried, since it would take a burst; none has shown in this run",
 	"whether the last version may be deleted or made inactive: both (last_version_protected=false)",
 	"the largest value, and the most versions: 65536 bytes (max_value_bytes=65536); 100 versions (max_versions=100)",
@@ -116,6 +117,18 @@ func TestItFindsOutThatThereIsARateLimit(t *testing.T) {
 			require.Equal(t, want, rateLimit(t, a))
 		})
 	}
+}
+
+func TestItFindsOddRecords(t *testing.T) {
+	t.Parallel()
+	sim := newSimulator(t, `{}`)
+	sim.Fill(150)
+	a := connect(t, serve(t, sim, sim.ServeHTTP), math.MaxFloat64)
+	sim.MakeOdd("demo_00001", simulator.OddVersionWithoutNumber, 1)
+	require.Equal(t, "no: odd are version", wellFormed(t, a))
+	sim.MakeOdd("demo_00140", simulator.OddTimeWithoutZone, 0)
+	sim.MakeOdd("demo_00140", simulator.OddNullName, 0)
+	require.Equal(t, "no: odd are created_at, name, version", wellFormed(t, a))
 }
 
 func TestItTellsWhatNoSwitchDoes(t *testing.T) {

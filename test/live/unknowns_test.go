@@ -3,6 +3,7 @@ package live
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sort"
@@ -33,6 +34,7 @@ func unknowns(deep bool) []unknown {
 		{"whether an expired secret can be read", expired},
 		{"whether null or an empty text clears `description` and `expired_at`", clearing},
 		{"whether a list without values has versions", listWithoutValues},
+		{"whether every record of a list is well formed", wellFormed},
 		{"whether there is a rate limit", rateLimit},
 		{"whether the last version may be deleted or made inactive", lastVersion},
 		{"the largest value, and the most versions", func(t *testing.T, a *abeja) string {
@@ -240,6 +242,55 @@ func listWithoutValues(t *testing.T, a *abeja) string {
 		return "no (list_omits_versions=true)"
 	}
 	return "yes (list_omits_versions=false)"
+}
+
+// wellFormed looks at all records, those of others too, but asks for no values and tells only which
+// fields are odd. The client is not asked: it may refuse them.
+func wellFormed(t *testing.T, a *abeja) string {
+	isText := func(field any) bool {
+		text, _ := field.(string)
+		return text != ""
+	}
+	isTime := func(field any) bool {
+		text, _ := field.(string)
+		_, err := time.Parse(time.RFC3339, text)
+		return text == "" && (field == nil || field == "") || err == nil
+	}
+	isNumber := func(field any) bool {
+		number, _ := field.(float64)
+		return number >= 1
+	}
+	odd := map[string]bool{}
+	look := func(record any, forms map[string]func(field any) bool) map[string]any {
+		fields, _ := record.(map[string]any)
+		for field, is := range forms {
+			if !is(fields[field]) {
+				odd[field] = true
+			}
+		}
+		return fields
+	}
+	for offset, more := 0, true; more; offset += client.MaxPage {
+		status, page := a.raw(t, http.MethodGet, fmt.Sprintf("/secrets?offset=%d&limit=%d", offset, client.MaxPage), nil)
+		require.Equal(t, http.StatusOK, status)
+		secrets, _ := page["secrets"].([]any)
+		for _, record := range secrets {
+			secret := look(record, map[string]func(any) bool{
+				"id": isText, "name": isText, "created_at": isTime, "updated_at": isTime, "expired_at": isTime,
+			})
+			versions, _ := secret["versions"].([]any)
+			for _, record := range versions {
+				look(record, map[string]func(any) bool{
+					"id": isText, "version": isNumber, "status": isText, "created_at": isTime, "updated_at": isTime,
+				})
+			}
+		}
+		more, _ = page["has_next"].(bool)
+	}
+	if len(odd) == 0 {
+		return "yes"
+	}
+	return "no: odd are " + strings.Join(slices.Sorted(maps.Keys(odd)), ", ")
 }
 
 // rateLimit tells what has shown so far: to look for a limit would be a burden to ABEJA.
