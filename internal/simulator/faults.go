@@ -3,6 +3,7 @@ package simulator
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,12 +24,13 @@ const (
 	FaultEmpty    FaultKind = "empty"    // no body, with Status (default 200)
 	FaultSlow     FaultKind = "slow"     // the answer, one byte each Delay
 	FaultDelay    FaultKind = "delay"    // the answer, after Delay
+	FaultHang     FaultKind = "hang"     // no answer, until the caller gives up, faults are cleared, or 10 minutes are over
 	FaultHuge     FaultKind = "huge"     // 1 GiB of JSON that never closes
 	FaultRedirect FaultKind = "redirect" // 302 to Body
 	FaultBody     FaultKind = "body"     // Body as it is, as JSON, with Status (default 200)
 )
 
-var faultKinds = []FaultKind{FaultStatus, FaultCut, FaultTruncate, FaultHTML, FaultEmpty, FaultSlow, FaultDelay, FaultHuge, FaultRedirect, FaultBody}
+var faultKinds = []FaultKind{FaultStatus, FaultCut, FaultTruncate, FaultHTML, FaultEmpty, FaultSlow, FaultDelay, FaultHang, FaultHuge, FaultRedirect, FaultBody}
 
 // Fault is something that goes wrong with a call.
 type Fault struct {
@@ -62,8 +64,9 @@ func (f Fault) check() error {
 }
 
 type faultList struct {
-	mu   sync.Mutex
-	list []Fault
+	mu      sync.Mutex
+	list    []Fault
+	cleared chan struct{} // closed when the faults are cleared; nil until a fault strikes
 }
 
 // AddFault makes calls fail. Where several faults fit a call, the one that was added first strikes
@@ -74,11 +77,15 @@ func (s *Simulator) AddFault(f Fault) {
 	}
 }
 
-// ClearFaults removes all faults.
+// ClearFaults removes all faults. Calls that hang end without an answer.
 func (s *Simulator) ClearFaults() {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.list = nil
+	if s.faults.cleared != nil {
+		close(s.faults.cleared)
+		s.faults.cleared = nil
+	}
 }
 
 func (l *faultList) add(f Fault) error {
@@ -91,15 +98,18 @@ func (l *faultList) add(f Fault) error {
 	return nil
 }
 
-// take gives the fault that strikes a call of this kind, if any.
-func (l *faultList) take(op Op) (Fault, bool) {
+// take gives the fault that strikes a call of this kind, if any, and what is closed when it is cleared.
+func (l *faultList) take(op Op) (f Fault, cleared <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	i := slices.IndexFunc(l.list, func(f Fault) bool { return f.Op == "" || f.Op == op })
 	if i < 0 {
-		return Fault{}, false
+		return Fault{}, nil, false
 	}
-	f := l.list[i]
+	if l.cleared == nil {
+		l.cleared = make(chan struct{})
+	}
+	f = l.list[i]
 	switch f.Count {
 	case 0:
 	case 1:
@@ -107,13 +117,15 @@ func (l *faultList) take(op Op) (Fault, bool) {
 	default:
 		l.list[i].Count--
 	}
-	return f, true
+	return f, l.cleared, true
 }
+
+const longestHang = 10 * time.Minute
 
 const proxyPage = "<html><head><title>Gateway</title></head><body><h1>Please come back later</h1></body></html>\n"
 
 // serve answers with the fault. What act returns is ABEJA's own answer.
-func (f Fault) serve(w http.ResponseWriter, r *http.Request, act func() answer) {
+func (f Fault) serve(w http.ResponseWriter, r *http.Request, cleared <-chan struct{}, act func() answer) {
 	var own answer
 	if f.AfterActing || f.Kind == FaultTruncate || f.Kind == FaultSlow {
 		own = act()
@@ -153,6 +165,14 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, act func() answer) 
 			own = act()
 		}
 		send(w, own)
+	case FaultHang:
+		ctx, cancel := context.WithTimeout(r.Context(), longestHang)
+		defer cancel()
+		select {
+		case <-ctx.Done():
+		case <-cleared:
+		}
+		panic(http.ErrAbortHandler)
 	case FaultHuge:
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusOK)

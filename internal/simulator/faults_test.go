@@ -205,6 +205,50 @@ func TestFaultDelayEndsWithTheCall(t *testing.T) {
 	})
 }
 
+func TestFaultHangEndsWithTheCall(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, c caller) {
+		c.sim.AddFault(Fault{Kind: FaultHang})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := c.client.Do(c.request("POST", "", `{"name":"one","value":"YQ=="}`).WithContext(ctx))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Zero(t, c.sim.Len())
+	})
+}
+
+func TestFaultHangIsEndedByClearingOrTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCaller(t, Options{})
+		start := time.Now()
+		hang := func(name string) chan error {
+			ended := make(chan error, 1)
+			go func() {
+				_, err := c.client.Do(c.request("POST", "", `{"name":"`+name+`","value":"YQ=="}`))
+				ended <- err
+			}()
+			return ended
+		}
+		c.sim.AddFault(Fault{Kind: FaultHang, Count: 2})
+		first, second := hang("one"), hang("two")
+		time.Sleep(10*time.Minute - 1)
+		require.Empty(t, first)
+		c.sim.ClearFaults()
+		require.ErrorIs(t, <-first, io.EOF)
+		require.ErrorIs(t, <-second, io.EOF)
+		require.Equal(t, 10*time.Minute-1, time.Since(start))
+		require.Zero(t, c.sim.Len())
+
+		start = time.Now()
+		c.sim.AddFault(Fault{Kind: FaultHang, AfterActing: true})
+		require.ErrorIs(t, <-hang("one"), io.EOF)
+		require.Equal(t, 10*time.Minute, time.Since(start))
+		require.Equal(t, 1, c.sim.Len())
+		require.Zero(t, c.sim.Requests()[2].Status)
+	})
+}
+
 func TestFaultsStrikeByOperationAndCountInTheOrderAdded(t *testing.T) {
 	t.Parallel()
 	c := newCaller(t, Options{})

@@ -116,8 +116,8 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return s.act(r, c)
 	}
-	if fault, ok := s.faults.take(c.op); ok {
-		fault.serve(w, r, act)
+	if fault, cleared, ok := s.faults.take(c.op); ok {
+		fault.serve(w, r, cleared, act)
 		return
 	}
 	send(w, act())
