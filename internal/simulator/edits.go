@@ -35,6 +35,19 @@ func (s *Simulator) Delete(name string) {
 	s.remove(s.named(name))
 }
 
+// Rename gives a secret another name, under its id.
+func (s *Simulator) Rename(name, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sec := s.named(name)
+	if s.byName[to] != nil {
+		panic(fmt.Sprintf("there is a secret %q", to))
+	}
+	delete(s.byName, name)
+	sec.name, s.byName[to] = to, sec
+	s.sortList()
+}
+
 // SetStatus makes a version, given by its number, "active" or "inactive".
 func (s *Simulator) SetStatus(name string, number int, status string) {
 	s.mu.Lock()

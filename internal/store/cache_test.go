@@ -233,3 +233,138 @@ func TestWarmingListsOnceInTheBackground(t *testing.T) {
 		require.Equal(t, 1, sim.Count())
 	})
 }
+
+func TestAWriteOfOneNameLeavesWhatIsKeptOfOthers(t *testing.T) {
+	cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 2000}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		const n = 200
+		sim.Fill(2 * n)
+		for i := range n {
+			value(t, s, fmt.Sprintf("demo_%05d", i+1))
+		}
+		for i := n; i < 2*n; i++ {
+			_, err := s.Update(t.Context(), ByName(fmt.Sprintf("demo_%05d", i+1)), Update{Value: []byte("new")})
+			require.NoError(t, err)
+		}
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		for i := range n {
+			value(t, s, fmt.Sprintf("demo_%05d", i+1))
+		}
+		require.EqualValues(t, n, s.stats.StaleAnswers.Load())
+	})
+}
+
+func TestAWithheldSecretLeavesWhatIsKeptOfOthers(t *testing.T) {
+	cachingAt(t, Freshness{TTL: time.Hour, Size: 2000}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.SetBehavior(simulator.Behavior{ExpiredIs404: true})
+		sim.Fill(200)
+		sim.SetExpiry("db", time.Now().Add(-time.Hour))
+		for i := range 200 {
+			value(t, s, fmt.Sprintf("demo_%05d", i+1))
+		}
+		for range 50 {
+			_, err := s.Read(t.Context(), ByName("db"), Current)
+			require.ErrorAs(t, err, new(*WithheldError))
+		}
+		sim.ResetRequests()
+		for i := range 200 {
+			value(t, s, fmt.Sprintf("demo_%05d", i+1))
+		}
+		require.Zero(t, sim.Count())
+	})
+}
+
+func TestAWriteThatChangedNothingLeavesWhatIsKept(t *testing.T) {
+	writes := map[string]func(t *testing.T, sim *simulator.Simulator, s *Store){
+		"no-op": func(t *testing.T, sim *simulator.Simulator, s *Store) {
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("1")})
+			require.NoError(t, err)
+			require.NoError(t, s.SetStatus(t.Context(), ByName("db"), 1, client.Active))
+		},
+		"check-and-set": func(t *testing.T, sim *simulator.Simulator, s *Store) {
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: new(7)})
+			require.ErrorAs(t, err, new(*CASError))
+		},
+		"refused": func(t *testing.T, sim *simulator.Simulator, s *Store) {
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: make([]byte, 70_000)})
+			require.ErrorIs(t, err, client.ErrInvalid)
+		},
+		"failed before anything was sent": func(t *testing.T, sim *simulator.Simulator, s *Store) {
+			sim.AddFault(simulator.Fault{Op: "get_secret", Count: 3, Kind: simulator.FaultCut})
+			_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+			require.ErrorIs(t, err, client.ErrUnavailable)
+		},
+		"no such version": func(t *testing.T, sim *simulator.Simulator, s *Store) {
+			require.ErrorAs(t, s.DeleteVersion(t.Context(), ByName("db"), 7), new(*NoVersionError))
+		},
+	}
+	for name, write := range writes {
+		t.Run(name, func(t *testing.T) {
+			cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				value(t, s, "db")
+				write(t, sim, s)
+				sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+				require.Equal(t, "1", value(t, s, "db"))
+			})
+		})
+	}
+}
+
+func TestAWriteOfUnknownOutcomeEndsTheUseOfWhatIsKept(t *testing.T) {
+	cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value(t, s, "db")
+		sim.AddFault(simulator.Fault{Op: "create_version", Kind: simulator.FaultStatus, Status: 503})
+		_, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+		require.Error(t, err)
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		_, err = s.Read(t.Context(), ByName("db"), Current)
+		require.ErrorIs(t, err, client.ErrUnavailable)
+	})
+}
+
+func TestWhatABEJARefusedIsNotGivenOutUnderAnyVersion(t *testing.T) {
+	for name, happens := range map[string]func(*simulator.Simulator){
+		"deleted":          func(sim *simulator.Simulator) { sim.Delete("db") },
+		"version inactive": func(sim *simulator.Simulator) { sim.SetStatus("db", 1, "inactive") },
+		"no longer shown": func(sim *simulator.Simulator) {
+			sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultStatus, Status: 403})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				for _, pick := range []Pick{Current, Newest, 1} {
+					_, err := s.Read(t.Context(), ByName("db"), pick)
+					require.NoError(t, err)
+				}
+				happens(sim)
+				_, err := s.Read(t.Context(), ByName("db"), Current)
+				require.Error(t, err)
+				sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+				for _, pick := range []Pick{Current, Newest, 1} {
+					r, err := s.Read(t.Context(), ByName("db"), pick)
+					if err == nil {
+						require.Equal(t, client.Inactive, r.Version.Status, "version %d", pick)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestValuesAreKeptWithinABoundOfBytes(t *testing.T) {
+	t.Parallel()
+	var c cache
+	c.resize(1_000_000)
+	big := &client.Secret{Versions: []client.Version{{Value: make([]byte, 1<<20)}}}
+	for i := range 2 * maxKeptBytes >> 20 {
+		c.keep(fmt.Sprint(i), record{secret: big}, func(string) uint64 { return 0 })
+		require.LessOrEqual(t, c.bytes, maxKeptBytes)
+	}
+	require.Greater(t, c.len(), 200)
+	_, _, first := c.get("0", time.Hour)
+	require.False(t, first)
+	names, _ := c.all()
+	for _, name := range names {
+		c.drop(name)
+	}
+	require.Zero(t, c.bytes)
+}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,6 +47,14 @@ func open(t testing.TB, sim *simulator.Simulator, r *Registry, o Options) *Store
 	}
 	o.Stats = new(Stats)
 	return organization.Open(t.Context(), o)
+}
+
+// pages answers each request with what it returns.
+type pages func() string
+
+// RoundTrip implements http.RoundTripper.
+func (p pages) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(p()))}, nil
 }
 
 func value(t *testing.T, s *Store, name string) string {

@@ -1,0 +1,210 @@
+package store
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+func TestAnIncompleteListingAddsNamesAndRemovesNone(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		value(t, s, "db")
+		synctest.Wait()
+		endless(sim)
+		l, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.True(t, l.Incomplete)
+		require.Equal(t, "v", value(t, s, "db"))
+		require.True(t, s.Exists(t.Context(), "first"))
+
+		require.ErrorIs(t, s.Delete(t.Context(), ByName("never_listed")), ErrIncomplete, "which may be there")
+		require.NoError(t, s.Delete(t.Context(), ByName("db")))
+		require.Zero(t, sim.Len())
+	})
+}
+
+func TestADeleteOfWhatWasJustMadeAtABEJADeletesIt(t *testing.T) {
+	deletes := map[string]func(*Store, *testing.T) error{
+		"secret":  func(s *Store, t *testing.T) error { return s.Delete(t.Context(), ByName("late")) },
+		"version": func(s *Store, t *testing.T) error { return s.DeleteVersion(t.Context(), ByName("late").Surely(), 1) },
+		"inactive": func(s *Store, t *testing.T) error {
+			return s.SetStatus(t.Context(), ByName("late").Surely(), 1, client.Inactive)
+		},
+	}
+	for name, do := range deletes {
+		t.Run(name, func(t *testing.T) {
+			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				for range 10 { // no token is left
+					_, err := s.Read(t.Context(), ByName("late"), Current)
+					require.ErrorIs(t, err, ErrNotFound)
+				}
+				sim.Create("late", []byte("v"))
+				require.NoError(t, do(s, t))
+				if sec, ok := sim.Secret("late"); ok && len(sec.Versions) > 0 {
+					require.Equal(t, "inactive", sec.Versions[0].Status)
+				}
+			})
+		})
+	}
+}
+
+func TestDeletesOfAbsentNamesCostOneListingInFiveSeconds(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		begin := time.Now()
+		for range 10 {
+			together(50, func(i int) { require.NoError(t, s.Delete(t.Context(), ByName(fmt.Sprint("absent_", i)))) })
+		}
+		require.LessOrEqual(t, sim.Count(), lookupBurst+1+int(time.Since(begin)/lookupInterval))
+	})
+}
+
+func TestADeleteIsNotAcknowledgedOnAnOldListing(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		s.Warm()
+		synctest.Wait()
+		sim.Create("late", []byte("v"))
+		require.NoError(t, s.Delete(t.Context(), ByName("late")))
+		require.Zero(t, sim.Len())
+	})
+}
+
+func TestWhatIsDoneThroughTheEngineOutlivesAListThatLags(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.SetBehavior(simulator.Behavior{ListLag: 50 * time.Second})
+		sim.Create("old", []byte("v"))
+		time.Sleep(time.Minute)
+		value(t, s, "old")
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("v")}, nil)
+		require.NoError(t, err)
+		require.NoError(t, s.Delete(t.Context(), ByName("old")))
+		for range 12 {
+			l, err := s.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, l.Items, 1)
+			require.Equal(t, "made", l.Items[0].Name)
+			require.Equal(t, "v", value(t, s, "made"))
+			require.True(t, s.Exists(t.Context(), "made"))
+			_, err = s.Read(t.Context(), ByName("old"), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+			require.False(t, s.Exists(t.Context(), "old"))
+			time.Sleep(10 * time.Second)
+		}
+		require.NoError(t, s.Delete(t.Context(), ByName("made")))
+		require.Zero(t, sim.Len())
+		_, err = s.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("again")}, nil)
+		require.NoError(t, err)
+		require.Equal(t, "again", value(t, s, "made"))
+	})
+}
+
+func TestWhatWasMadeThroughTheEngineAndDeletedAtABEJAIsGone(t *testing.T) {
+	for _, unknown := range []bool{false, true} {
+		t.Run(fmt.Sprintf("unknown id is 403: %v", unknown), func(t *testing.T) {
+			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+				sim.SetBehavior(simulator.Behavior{UnknownIDIs403: unknown})
+				_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("v")}, nil)
+				require.NoError(t, err)
+				sim.Delete("db")
+				_, err = s.Read(t.Context(), ByName("db"), Current)
+				require.ErrorIs(t, err, ErrNotFound)
+				require.False(t, s.Exists(t.Context(), "db"))
+			})
+		})
+	}
+}
+
+func TestANameThatNothingHasConfirmedIsConfirmed(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("v"))
+		sim.Create("kept", []byte("v"))
+		require.True(t, s.Exists(t.Context(), "db"))
+		synctest.Wait()
+		sim.ResetRequests()
+		time.Sleep(unconfirmed - 1)
+		require.True(t, s.Exists(t.Context(), "db"))
+		require.Zero(t, sim.Count())
+
+		time.Sleep(72 * time.Hour)
+		sim.Delete("db")
+		require.True(t, s.Exists(t.Context(), "db"), "who asks does not wait")
+		synctest.Wait()
+		require.False(t, s.Exists(t.Context(), "db"))
+
+		value(t, s, "kept")
+		time.Sleep(unconfirmed - 1)
+		sim.ResetRequests()
+		require.True(t, s.Exists(t.Context(), "kept"))
+		synctest.Wait()
+		require.Zero(t, sim.Count(), "the read has confirmed it")
+	})
+}
+
+func TestAnIDThatBearsAnotherNameIsLookedUpAnew(t *testing.T) {
+	cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value(t, s, "db")
+		synctest.Wait()
+		sim.Rename("db", "moved")
+		sim.Create("db", []byte("another's"))
+		r, err := s.Read(t.Context(), ByName("db"), Current)
+		require.NoError(t, err)
+		require.Equal(t, "another's", string(r.Version.Value))
+		require.Zero(t, r.Stale)
+		require.Equal(t, "1", value(t, s, "moved"))
+
+		sim.Rename("db", "gone")
+		_, err = s.Read(t.Context(), ByName("db"), Current)
+		require.ErrorIs(t, err, ErrNotFound)
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		_, err = s.Read(t.Context(), ByName("db"), Current)
+		require.Error(t, err, "what bears another name is not given out in an outage")
+	})
+}
+
+func TestAReadNeedNotWaitForTheEndOfAListingThatHasMetTheName(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Fill(5000)
+		sim.SetLatency(time.Second)
+		begin := time.Now()
+		require.Equal(t, "made-up value 1", value(t, s, "demo_00001"))
+		require.Equal(t, 2*time.Second, time.Since(begin), "one page, and the secret")
+		var all sync.WaitGroup
+		all.Go(func() { value(t, s, "demo_00200") })
+		all.Wait()
+		require.Less(t, time.Since(begin), 5*time.Second)
+		require.Zero(t, s.stats.CompleteListings.Load())
+	})
+}
+
+func TestAHostileListOfVersionsEnds(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		id := sim.Create("db", []byte("v"))
+		var n atomic.Int64
+		c, err := client.New(client.Config{
+			OrganizationID: "1410000000000", Auth: client.Bearer("x"),
+			Transport: pages(func() string {
+				time.Sleep(time.Second)
+				return fmt.Sprintf(`{"pagination":{"has_next":true},"versions":[{"id":"%d","version":%[1]d}]}`, n.Add(1))
+			}),
+		})
+		require.NoError(t, err)
+		s.client = c
+		s.identity.names.learn("db", id)
+		begin := time.Now()
+		_, err = s.Versions(t.Context(), ByName("db"))
+		require.Error(t, err)
+		require.LessOrEqual(t, time.Since(begin), callTimeout)
+		asked := n.Load()
+		time.Sleep(time.Hour)
+		require.Equal(t, asked, n.Load())
+	})
+}
