@@ -13,6 +13,7 @@ type triesKey struct{}
 type tries struct {
 	op       Op
 	attempts int
+	admitted bool // by the limiter, before the call's time began
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
 }
@@ -28,7 +29,10 @@ type attempts struct {
 
 // RoundTrip implements http.RoundTripper.
 func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := a.limiter.Wait(req.Context()); err != nil {
+	tries := req.Context().Value(triesKey{}).(*tries)
+	if tries.admitted {
+		tries.admitted = false
+	} else if err := a.limiter.Wait(req.Context()); err != nil {
 		if req.Context().Err() != nil {
 			return nil, req.Context().Err()
 		}
@@ -41,7 +45,6 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp != nil {
 		end.Status = resp.StatusCode
 	}
-	tries := req.Context().Value(triesKey{}).(*tries)
 	if end.OutcomeUnknown() {
 		tries.mayHaveActed = true
 	}

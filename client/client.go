@@ -128,6 +128,7 @@ type Client struct {
 	timeout        time.Duration
 	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
 	post           *retryablehttp.Client
+	limiter        *rate.Limiter
 	transport      http.RoundTripper
 	observeError   func(*Error)
 	fingerprint    [sha256.Size]byte
@@ -176,6 +177,7 @@ func New(cfg Config) (*Client, error) {
 		timeout:        timeout,
 		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
+		limiter:        limiter,
 		transport:      transport,
 		observeError:   cfg.ObserveError,
 		fingerprint:    sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", base, cfg.OrganizationID, cfg.CACert, cfg.Auth.reveal().header)),
@@ -248,6 +250,12 @@ func (c *Client) do(ctx context.Context, k call) error {
 
 func (c *Client) try(ctx context.Context, k call) error {
 	tries := &tries{op: k.op}
+	if ctx.Value(patientKey{}) != nil {
+		if err := c.limiter.Wait(ctx); err != nil {
+			return noAnswer(ctx, tries, errOverLimit)
+		}
+		tries.admitted = true
+	}
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, triesKey{}, tries), c.timeout)
 	defer cancel()
 	req, err := c.request(ctx, k)

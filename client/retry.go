@@ -46,6 +46,14 @@ type onceKey struct{}
 // something to fall back on and need not wait.
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
+type patientKey struct{}
+
+// Patient returns a context with which the wait for Config.Limiter comes before a call's time, and
+// may last as long as the context: for one of many calls that nobody waits for each.
+func Patient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, patientKey{}, true)
+}
+
 // retryRepeatable decides for calls that may reach ABEJA twice without harm.
 func retryRepeatable(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if ctx.Err() != nil {
