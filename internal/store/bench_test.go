@@ -83,7 +83,7 @@ func BenchmarkJoinPagesOf10000Items(b *testing.B) {
 		id:    func(i Item) string { return i.ID },
 		fetch: func(_ context.Context, offset, limit int) (page[Item], error) {
 			end := min(offset+limit, len(items))
-			return page[Item]{offset, items[min(offset, end):end], end < len(items)}, nil
+			return page[Item]{offset, end - min(offset, end), items[min(offset, end):end], end < len(items)}, nil
 		},
 	}
 	b.ReportAllocs()

@@ -208,3 +208,33 @@ func TestAHostileListOfVersionsEnds(t *testing.T) {
 		require.Equal(t, asked, n.Load())
 	})
 }
+
+func TestNamesOfOtherPagesAreFoundThoughAPageFails(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Fill(300)
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Kind: simulator.FaultStatus, Status: 503})
+		_, err := s.List(t.Context())
+		require.ErrorIs(t, err, client.ErrUnavailable)
+		require.Equal(t, "made-up value 1", value(t, s, "demo_00001"), "of the first page")
+		_, err = s.Read(t.Context(), ByName("demo_00300"), Current)
+		require.ErrorIs(t, err, client.ErrUnavailable, "which is not to say that there is none")
+	})
+}
+
+func TestAListOfManyPagesIsReadWithinALowLimitOfRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, r := simulator.New(simulator.Options{}), new(Registry)
+		sim.Fill(1000)
+		org, user, token, _ := sim.Credentials()
+		c, err := client.New(client.Config{
+			OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), Timeout: time.Second,
+			Limiter: r.Organization("", org).Limiter(),
+		})
+		require.NoError(t, err)
+		l, err := open(t, sim, r, Options{Client: c, RequestsPerSecond: 2}).List(t.Context())
+		require.NoError(t, err)
+		require.Len(t, l.Items, 1000)
+	})
+}

@@ -107,6 +107,7 @@ func lying(offset int, lies byte, n uint16, script []byte) page[string] {
 	}
 	p := page[string]{offset: offset, more: at(1)&1 == 0}
 	for i := range size {
+		p.size++
 		p.items = append(p.items, strconv.Itoa((offset+i+at(2)-128)%(1+int(n))))
 	}
 	return p

@@ -51,10 +51,10 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 				items[i] = newItem(&p.Secrets[i])
 			}
 			met(items)
-			return page[Item]{offset, items, p.HasNext}, nil
+			return page[Item]{offset, len(items), items, p.HasNext}, nil
 		},
 	}
-	all, complete, err := secrets.all(ctx)
+	all, complete, err := secrets.all(client.Patient(ctx))
 	if err != nil {
 		return nil, err
 	}

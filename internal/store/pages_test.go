@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
 // churning is a list that pages by offset while items come and go between any two pages.
@@ -55,7 +57,7 @@ func (c *churning) fetch(_ context.Context, offset, limit int) (page[string], er
 		limit = min(limit, c.cap)
 	}
 	from, to := min(offset, len(c.items)), min(offset+limit, len(c.items))
-	return page[string]{offset, slices.Clone(c.items[from:to]), to < len(c.items)}, nil
+	return page[string]{offset, to - from, slices.Clone(c.items[from:to]), to < len(c.items)}, nil
 }
 
 func (c *churning) lister() lister[string] {
@@ -198,7 +200,7 @@ func TestAListWithoutEndIsGivenUp(t *testing.T) {
 		stats: new(Stats),
 		id:    func(s string) string { return s },
 		fetch: func(_ context.Context, offset, _ int) (page[string], error) {
-			return page[string]{offset, nil, true}, nil
+			return page[string]{offset: offset, more: true}, nil
 		},
 	}
 	_, complete, err := endless.all(t.Context())
@@ -230,4 +232,49 @@ func TestAPageThatFailsFailsTheListingUnlessItLiesBehindTheEnd(t *testing.T) {
 	got, err := failing(150, 190) // the window asks for 95 and 190, and 95 is the last page
 	require.NoError(t, err)
 	require.Len(t, got, 150)
+}
+
+func TestAPageThatFailsIsReadAgainAndFewerAtOnce(t *testing.T) {
+	t.Parallel()
+	c := newChurning(3000, 1, nil)
+	var mu sync.Mutex
+	failed := map[int]int{}
+	got, complete, err := lister[string]{
+		stats: new(Stats),
+		id:    func(s string) string { return s },
+		fetch: func(ctx context.Context, offset, limit int) (page[string], error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if failed[offset]++; offset > 0 && failed[offset] < pageTries {
+				return page[string]{}, &client.Error{Op: client.OpListSecrets, Status: 503}
+			}
+			return c.fetch(ctx, offset, limit)
+		},
+	}.all(t.Context())
+	require.NoError(t, err)
+	require.True(t, complete)
+	require.Len(t, got, 3000)
+}
+
+func TestAListOfManyGapsIsJoinedWithoutLookingAtEachPageForEachGap(t *testing.T) {
+	t.Parallel()
+	// Every page but the first has lost what joins it to the one before.
+	const n = 400
+	looks := 0
+	c := chain[string]{joined: make([]bool, n), seen: map[string]bool{}, id: func(s string) string { looks++; return s }}
+	for i := range n {
+		p := page[string]{offset: i * 95, size: 3, more: i < n-1}
+		for k := range 3 {
+			p.items = append(p.items, fmt.Sprint(i, "-", k))
+		}
+		c.pages = append(c.pages, p)
+	}
+	for i := range n {
+		require.Equal(t, i == n-1, c.extend())
+		if i < n-1 {
+			bridge := page[string]{offset: c.before() - 48, size: 2, more: true, items: []string{fmt.Sprint(i, "-2"), fmt.Sprint(i+1, "-0")}}
+			c.bridges = append(c.bridges, bridge)
+		}
+	}
+	require.Less(t, looks, n*3*4*lookahead, "in proportion to the pages, not to their square")
 }

@@ -132,7 +132,7 @@ func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, e
 			if err != nil {
 				return page[client.Version]{}, err
 			}
-			return page[client.Version]{offset, p.Versions, p.Pagination.HasNext}, nil
+			return page[client.Version]{offset, len(p.Versions), p.Versions, p.Pagination.HasNext}, nil
 		},
 	}
 	// A secret has about 100 versions at the most: one page or two, with no churn to speak of.
