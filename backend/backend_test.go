@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
@@ -100,12 +101,12 @@ func (e *engine) startWith(view logical.SystemView) logical.Backend {
 	return b
 }
 
-// config is one that the simulator accepts. It tries nothing again, so that a test can count.
 // storeOf is all secrets that a client reaches, and nothing kept.
 func storeOf(t *testing.T, c *client.Client) *store.Store {
 	return new(store.Registry).Organization("", c.OrganizationID()).Open(t.Context(), store.Options{Client: c, Stats: new(store.Stats)})
 }
 
+// config is one that the simulator accepts. It tries nothing again, so that a test can count.
 func (e *engine) config(over ...fields) fields {
 	org, user, _, _ := e.sim.Credentials()
 	c := fields{"organization_id": org, "user_id": user, "personal_access_token": pat, "api_url": e.url, "max_retries": 0}
@@ -419,6 +420,23 @@ func TestInvalidateMakesTheNextRequestBeginFromTheStoredConfig(t *testing.T) {
 	require.Equal(t, []string{"new_one", "old"}, e.list("secrets/").ok()["keys"], "nothing has told of the new config")
 	e.backend.InvalidateKey(t.Context(), "config")
 	require.Equal(t, []string{"one"}, e.list("secrets/").ok()["keys"])
+}
+
+func TestAMountThatIsDisabledAsksABEJANothingMore(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{Latency: time.Hour}, fields{"verify_connection": false})
+	asked, told := make(chan struct{}), make(chan answer, 1)
+	e.before.Store(new(sync.OnceFunc(func() { close(asked) })))
+	go func() { told <- e.list("secrets/") }()
+	<-asked
+	e.backend.Cleanup(t.Context())
+	select {
+	case a := <-told:
+		require.Equal(t, http.StatusGatewayTimeout, a.status)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the listing goes on with the credential of a mount that is gone")
+	}
+	require.Equal(t, 1, e.sim.Count())
 }
 
 func TestTheNamesAreLoadedWhenVaultStarts(t *testing.T) {
