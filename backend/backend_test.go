@@ -331,6 +331,9 @@ func TestEverySwitchOfABEJAIsTried(t *testing.T) {
 	all := reflect.ValueOf(allFlipped("null", "hash"))
 	for i := range all.NumField() {
 		name := all.Type().Field(i).Name
+		if name == "ListLag" {
+			continue // has tests of its own: the suite wants what it makes to be listed at once
+		}
 		require.False(t, all.Field(i).IsZero(), "%s is not among all", name)
 		require.True(t, slices.ContainsFunc(slices.Collect(maps.Values(behaviors)), func(b simulator.Behavior) bool {
 			return !reflect.ValueOf(b).Field(i).IsZero() && !b.TimesWithOffset || name == "TimesWithOffset"
