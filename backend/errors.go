@@ -34,6 +34,8 @@ func coded(err error) error {
 	switch {
 	case errors.Is(err, logical.ErrUnsupportedPath), errors.Is(err, logical.ErrUnsupportedOperation), errors.Is(err, logical.ErrReadOnly):
 		return err // Vault knows what to do with these
+	case err.Error() == logical.ErrSetupReadOnly.Error(): // only its text comes through the plugin's boundary
+		status, advice = http.StatusInternalServerError, "Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"
 	case errors.As(err, &cas):
 		return badRequest("%s (it is %d: read the secret and decide again)", casMismatch, cas.Current)
 	case errors.As(err, &withheld):

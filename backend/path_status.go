@@ -96,8 +96,17 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, _ *frame
 		status["abeja_answers"], status["abeja_latency_ms"] = problem == nil, float64(answer.took.Microseconds())/1000
 		status["checked_at"] = timeOrNil(answer.at)
 	}
+	var problems []string
 	if problem != nil {
-		status["problem"] = coded(problem).Error()
+		problems = append(problems, coded(problem).Error())
+	}
+	// Vault refuses to delete a relative path, so nothing is changed. But before that it says whether the
+	// mount may store anything.
+	if err := req.Storage.Delete(ctx, ".."); err != nil && err.Error() == logical.ErrSetupReadOnly.Error() {
+		problems = append(problems, coded(err).Error())
+	}
+	if len(problems) > 0 {
+		status["problem"] = strings.Join(problems, "; ")
 	}
 	if last := b.metrics.lastError.Load(); last != nil {
 		status["last_error"], status["last_error_at"] = last.text, timeOrNil(last.at)

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -78,6 +80,66 @@ func TestStatusIsAnsweredAndSaysWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// settingUp is the storage of a mount whose plugin could not be started when Vault was unsealed.
+type settingUp struct{ logical.Storage }
+
+func (settingUp) Put(context.Context, *logical.StorageEntry) error {
+	return errors.New("cannot write to storage during setup")
+}
+
+func (settingUp) Delete(context.Context, string) error {
+	return errors.New("cannot write to storage during setup")
+}
+
+func TestAMountThatMayStoreNothingSaysSo(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	ask := func(op logical.Operation, path string, in fields) (*logical.Response, error) {
+		req := e.request(op, path, in)
+		req.Storage = settingUp{e.storage}
+		return e.backend.HandleRequest(t.Context(), req)
+	}
+	for _, op := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
+		_, err := ask(op, "config", fields{"max_retries": 1})
+		require.ErrorContains(t, err, "cannot write to storage during setup: Vault could not start the plugin")
+		require.ErrorContains(t, err, "vault operator step-down")
+		require.Equal(t, http.StatusInternalServerError, err.(logical.HTTPCodedError).Code())
+	}
+	resp, err := ask(logical.ReadOperation, "status", nil)
+	require.NoError(t, err)
+	require.Contains(t, resp.Data["problem"], "cannot write to storage during setup: Vault could not start the plugin")
+	require.Equal(t, true, resp.Data["abeja_answers"])
+
+	e.sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 401})
+	e.backend = e.start()
+	resp, err = ask(logical.ReadOperation, "status", nil)
+	require.NoError(t, err)
+	require.Regexp(t, "^ABEJA refused the mount's credential.*; cannot write to storage", resp.Data["problem"])
+}
+
+// deletes is a storage as Vault makes it, and counts what is deleted in it.
+type deletes struct {
+	logical.Storage
+	count int
+}
+
+func (s *deletes) Delete(ctx context.Context, key string) error {
+	s.count++
+	return s.Storage.Delete(ctx, key)
+}
+
+func TestStatusDeletesNothing(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	below := &deletes{Storage: e.storage}
+	req := e.request(logical.ReadOperation, "status", nil)
+	req.Storage = logical.NewStorageView(below, "")
+	resp, err := e.backend.HandleRequest(t.Context(), req)
+	require.NoError(t, err)
+	require.Nil(t, resp.Data["problem"])
+	require.Zero(t, below.count)
 }
 
 func fault(f simulator.Fault) func(*engine) {
