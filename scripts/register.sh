@@ -5,6 +5,7 @@
 set -euo pipefail
 
 plugin=vault-plugin-secrets-abeja
+pin=sys/plugins/pins/secret/$plugin
 mount=abeja
 directory=${PLUGIN_DIR:-}
 dry=
@@ -57,6 +58,15 @@ mounted() {
   vault read -field="$1" "sys/mounts/$mount" 2>/dev/null
 }
 
+# pinned prints the version that is pinned for all mounts of the plugin, if any. A Vault that knows no pins
+# answers like one that has none.
+pinned() {
+  local why
+  vault read -field=version "$pin" 2>/dev/null && return
+  why=$(vault read "$pin" 2>&1 >/dev/null) || true
+  [[ $why == *'No value found'* ]] || { echo "$why" >&2 && return 1; }
+}
+
 while getopts ncm:d:h option; do
   case $option in
     n) dry=1 ;;
@@ -99,6 +109,7 @@ fi
 if [[ ! $copy_only ]]; then
   ask="Nothing has been changed. Set VAULT_ADDR and VAULT_TOKEN to those of an operator, who may read"
   mounts=$(vault secrets list) || die "Vault does not list its mounts. $ask sys/mounts."
+  pinned=$(pinned) || die "Vault does not show which version is pinned. $ask $pin."
   catalog=$(vault plugin list secret) || die "Vault does not list its plugins. $ask sys/plugins/catalog."
 
   # Vault mounts nothing above or below another mount either.
@@ -133,18 +144,25 @@ else
     die "Vault did not register $version; no mount has been changed. $directory must be Vault's plugin_directory, and $file be there on every node (-c). Then run this again."
 fi
 
+# While a version is pinned, Vault takes none for a mount, not even that one.
+if [[ $pinned && $pinned != "$version" ]]; then
+  die "$pinned is pinned, so Vault runs no other version, and $mount/ is left as it is. Pin $version for all mounts of the plugin: vault write $pin version=$version. Or pin none: vault delete $pin. Then run this again."
+fi
 if [[ ! $in_use ]]; then
-  step "enable $version at $mount/" vault secrets enable -path="$mount" -plugin-version="$version" "$plugin" ||
+  enable=(vault secrets enable -path="$mount")
+  [[ $pinned ]] || enable+=(-plugin-version="$version")
+  step "enable $version at $mount/" "${enable[@]}" "$plugin" ||
     die "$version is registered and not mounted. Run this again; or take it out again: vault plugin deregister -version=$version secret $plugin"
 else
   if ! configured=$(mounted plugin_version) || ! running=$(mounted running_plugin_version) || ! running_sha256=$(mounted running_sha256); then
     die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
   fi
+  [[ ! $pinned ]] || configured=$pinned
   if [[ $registered && $configured == "$version" && $running == "$version" && $running_sha256 == "$sha256" ]]; then
     echo "$mount/ runs $version already"
     exit
   fi
-  go_back="To finish, run this again; to go back, run it with the binary of $running."
+  go_back="To finish, run this again; to go back, ${pinned:+pin $running and }run it with the binary of $running."
   if [[ $configured != "$version" ]]; then
     step "set $mount/ from ${configured:-no version} to $version" vault secrets tune -plugin-version="$version" "$mount" ||
       die "$version is registered, and $mount/ still runs $running. $go_back"
