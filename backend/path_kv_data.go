@@ -199,7 +199,7 @@ func (b *backend) createKVData(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	written, err := m.store.Create(ctx, client.NewSecret{Name: name, Value: value}, cas)
-	return kvWritten(written, existsForCAS(err, cas))
+	return kvWritten(data, written, existsForCAS(err, cas))
 }
 
 func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -216,15 +216,17 @@ func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *fra
 		return nil, err
 	}
 	written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: cas, Against: store.Newest})
-	return kvWritten(written, goneForWrite(err))
+	return kvWritten(data, written, goneForWrite(err))
 }
 
-func kvWritten(w store.Written, err error) (*logical.Response, error) {
+func kvWritten(data map[string]any, w store.Written, err error) (*logical.Response, error) {
 	if err != nil {
 		return nil, err
 	}
 	v := client.Version{Status: client.Active, CreatedAt: client.Time{Time: w.VersionCreatedAt}}
-	return &logical.Response{Data: kvVersion(w.Version, &v, &client.Secret{Description: w.Description})}, nil
+	resp := &logical.Response{Data: kvVersion(w.Version, &v, &client.Secret{Description: w.Description})}
+	warnReplaced(resp, data)
+	return resp, nil
 }
 
 // patchKVData merges into the version that it has read, and begins anew when another writer was
@@ -263,7 +265,7 @@ func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *fram
 		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
 			continue
 		}
-		return kvWritten(written, goneForWrite(err))
+		return kvWritten(data, written, goneForWrite(err))
 	}
 }
 

@@ -382,7 +382,9 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
 	}
 	written, err := m.store.Create(ctx, n, w.CAS)
-	return writtenResponse(written, existsForCAS(err, w.CAS))
+	resp, err := writtenResponse(written, existsForCAS(err, w.CAS))
+	warnReplaced(resp, d.Raw["value"])
+	return resp, err
 }
 
 // existsForCAS words a create that met a secret of which Vault did not know as a mismatch, for one
@@ -409,7 +411,9 @@ func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {
 			return nil, err
 		}
 		written, err := m.store.Update(ctx, r, w)
-		return writtenResponse(written, m.expired(goneForWrite(err)))
+		resp, err := writtenResponse(written, m.expired(goneForWrite(err)))
+		warnReplaced(resp, d.Raw["value"])
+		return resp, err
 	}
 }
 

@@ -400,6 +400,42 @@ func TestAValueThatIsNoTextComesAndGoesInBase64(t *testing.T) {
 	e.holds("two", encoded)
 }
 
+// A client has put U+FFFD in place of what is no UTF-8 before anything is sent.
+func TestAValueWithU_FFFDIsStoredWithAWarning(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	const lossy, plain = "hidden\uFFFD", "hidden-2"
+	id := e.sim.Create("by_id", []byte(plain))
+	warned := func(a answer, want bool) {
+		t.Helper()
+		a.ok()
+		if !want {
+			require.Empty(t, a.warnings, a.what)
+			return
+		}
+		require.Len(t, a.warnings, 1, a.what)
+		require.Contains(t, a.warnings[0], "U+FFFD")
+		require.Contains(t, a.warnings[0], "encoding=base64")
+	}
+	in64 := fields{"value": base64.StdEncoding.EncodeToString([]byte(lossy)), "encoding": "base64"}
+	warned(e.write("secrets/one", fields{"value": lossy}), true)
+	warned(e.write("secrets/one", fields{"value": lossy}), true)
+	warned(e.write("secrets/one", fields{"description": "x"}), false)
+	warned(e.write("secrets/one", in64), false)
+	warned(e.write("secrets/one", fields{"value": plain}), false)
+	warned(e.patch("secrets/one", fields{"value": lossy}), true)
+	warned(e.write("ids/"+id, fields{"value": lossy}), true)
+	e.holds("one", lossy, plain, lossy)
+	e.holds("by_id", plain, lossy)
+
+	for _, data := range []fields{{"value": lossy}, {"a": []any{fields{"b": lossy}}}, {lossy: nil}} {
+		warned(e.kvPut("data/two", fields{"data": data}), true)
+		warned(e.kvPut("data/two", fields{"data": fields{"a": plain}}), false)
+		warned(e.kvPatch("data/two", fields{"data": data}), true)
+		warned(e.kvPatch("data/two", fields{"data": fields{"c": plain}}), false)
+	}
+}
+
 func TestAWriteTellsNoVersionWhereABEJATellsOfNone(t *testing.T) {
 	t.Parallel()
 	e := seen(t)

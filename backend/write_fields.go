@@ -1,13 +1,16 @@
 package backend
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"regexp"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
@@ -100,6 +103,15 @@ func decodeValue(d *framework.FieldData) ([]byte, error) {
 		return nil, badRequest("value must be standard base64 of at least one byte, since encoding=base64 is given")
 	}
 	return value, nil
+}
+
+// warnReplaced warns of a value or map with U+FFFD. The vault program and other clients put it in place
+// of each byte that is no UTF-8, before they send anything: what the bytes were cannot be known here.
+func warnReplaced(resp *logical.Response, written any) {
+	if text, err := json.Marshal(written); resp != nil && err == nil && bytes.Contains(text, []byte("\uFFFD")) {
+		resp.AddWarning("What was written holds the character U+FFFD, which clients put in place of bytes that are no UTF-8 text. " +
+			"If it came from a file of bytes, they are not stored: write the file in base64, with encoding=base64.")
+	}
 }
 
 // encodeValue puts a value into an answer, in base64 when it is no UTF-8 text.
