@@ -102,6 +102,9 @@ func change[T any](s *Store, name string, send func() (T, error)) (T, error) {
 type Update struct {
 	// Value becomes a new version, unless it is that of the current version already.
 	Value []byte
+	// Same, when not nil, reports whether a stored value means the same as Value. If one of the versions
+	// has such a value, the newest of them is stored in place of Value.
+	Same func(stored []byte) bool
 	// CAS, when not nil, is what the current version must be.
 	CAS *int
 	// Against says which version is the current one: Current or Newest.
@@ -131,8 +134,8 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		}
 		w = Written{ID: id, Description: secret.Description, Version: before}
 		v := u.Against.Of(secret.Versions)
-		if u.Value != nil && !holds(v, u.Value) {
-			if v, err = s.addVersion(ctx, secret, u.Value); err != nil {
+		if value := u.asStored(secret.Versions); value != nil && !holds(v, value) {
+			if v, err = s.addVersion(ctx, secret, value); err != nil {
 				return err
 			}
 		}
@@ -149,6 +152,17 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		return err
 	})
 	return w, err
+}
+
+// asStored gives the value in the form in which one of the versions has it, or as it is.
+func (u *Update) asStored(versions []client.Version) []byte {
+	value, newest := u.Value, 0
+	for _, v := range versions {
+		if u.Same != nil && v.Number > newest && len(v.Value) > 0 && u.Same(v.Value) {
+			value, newest = v.Value, v.Number
+		}
+	}
+	return value
 }
 
 // PartialError is a write of which the value was stored and the rest was not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,6 +78,27 @@ func TestAValueThatIsCurrentMakesNoVersion(t *testing.T) {
 		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("1")})
 		require.NoError(t, err)
 		require.Equal(t, []string{"1", "2", "1", "1"}, versionsAt(t, sim, "db"), "an inactive value is not current")
+	})
+}
+
+func TestAValueIsStoredInTheNewestFormThatAVersionHasOfIt(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("A"))
+		sim.AddVersion("db", []byte("b"))
+		sim.SetStatus("db", 2, "inactive")
+		write := func(value string, version int) {
+			t.Helper()
+			same := func(stored []byte) bool { return strings.EqualFold(string(stored), value) }
+			w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte(value), Same: same, Against: Newest})
+			require.NoError(t, err)
+			require.Equal(t, version, w.Version)
+		}
+		write("B", 3)
+		write("B", 3)
+		write("a", 4)
+		write("a", 4)
+		write("c", 5)
+		require.Equal(t, []string{"A", "b", "b", "A", "c"}, versionsAt(t, sim, "db"))
 	})
 }
 
