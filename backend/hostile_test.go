@@ -230,14 +230,22 @@ func TestUnusualAnswersThatAreTrueAreGivenOut(t *testing.T) {
 	_, err := json.Marshal(got)
 	require.NoError(t, err)
 
-	// A value that is JSON, nested deep: text for those who do not speak KV v2, a map for those who do.
-	deep := strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)
-	e.says(simulator.GetSecret, secret+version(1, deep)+"]}")
-	require.Equal(t, deep, e.read("secrets/one").ok()["value"])
-	wire, err := json.Marshal(e.read("data/one").ok()["data"])
-	require.NoError(t, err)
-	require.Equal(t, deep, string(wire))
-	e.read("subkeys/one").ok()
+	// A value that is JSON, nested deep: text for those who do not speak KV v2, a map for those who do,
+	// as long as Vault would take it back.
+	for _, levels := range []int{299, 300, 5000} {
+		deep := strings.Repeat(`{"a":`, levels) + "1" + strings.Repeat("}", levels)
+		e.says(simulator.GetSecret, secret+version(1, deep)+"]}")
+		require.Equal(t, deep, e.read("secrets/one").ok()["value"])
+		data := e.read("data/one").ok()["data"]
+		if levels > 299 {
+			require.Equal(t, map[string]any{"value": deep}, data)
+			continue
+		}
+		wire, err := json.Marshal(data)
+		require.NoError(t, err)
+		require.Equal(t, deep, string(wire))
+		e.read("subkeys/one").ok()
+	}
 }
 
 func TestAListThatIsNotTheOrganizationsIsRefused(t *testing.T) {

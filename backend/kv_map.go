@@ -2,21 +2,25 @@ package backend
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"math"
 	"math/big"
+	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // KV v2 keeps a map where ABEJA keeps one value. A value that is a JSON object is that map; any
 // other text is the map {"value": text}; what is no text is {"value": base64, "encoding": "base64"}.
-// So every map that is written is read back as it was, and what others store at ABEJA can be read.
+// So every map that is written is read back as it was, what others store at ABEJA can be read, and
+// what was read can be written back.
 
 // decodeMap gives the map that a stored value stands for.
 func decodeMap(value []byte) map[string]any {
-	if m := jsonObject(value); m != nil {
+	if m, _ := jsonObject(value); m != nil {
 		return m
 	}
 	m := map[string]any{}
@@ -24,27 +28,108 @@ func decodeMap(value []byte) map[string]any {
 	return m
 }
 
-// jsonObject gives the object that a value is, or nil. An object with a number that Vault cannot
-// carry is taken for text, so that no digit of it is lost.
-func jsonObject(value []byte) map[string]any {
+// maxDepth is that of the deepest map that Vault takes in a request.
+const maxDepth = 299
+
+// jsonObject gives the object that a value is, or nil. An object that would not come back from Vault
+// as it went there is nil too, and so shown as text, of which nothing is lost; has then says why.
+func jsonObject(value []byte) (m map[string]any, has string) {
 	if !bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("{")) || !utf8.Valid(value) || !json.Valid(value) {
-		return nil
+		return nil, ""
 	}
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.UseNumber()
-	var m map[string]any
-	if err := d.Decode(&m); err != nil || !carried(m) {
-		return nil
+	if err := d.Decode(&m); err != nil {
+		return nil, ""
 	}
-	return m
+	members, depth, paired := scanJSON(value)
+	switch {
+	case members != countMembers(m):
+		return nil, "a key twice"
+	case !paired:
+		return nil, "half of a surrogate pair, which no text can hold"
+	case depth > maxDepth:
+		return nil, "too many levels"
+	case !carried(m):
+		return nil, "a number that loses digits on its way through Vault"
+	}
+	return m, ""
 }
 
-// encodeMap gives the value to store for a map, or nil when the map has a number of which Vault
-// has lost digits on the way here.
-func encodeMap(m map[string]any) ([]byte, error) {
-	if text, ok := m["value"].(string); ok && len(m) == 1 && text != "" && jsonObject([]byte(text)) == nil {
-		return []byte(text), nil
+// scanJSON finds in valid JSON what decoding it hides: how many members its objects have, those of the
+// same key counted twice, how deep it is, and whether each surrogate has its other half.
+func scanJSON(text []byte) (members, depth int, paired bool) {
+	quoted, level := false, 0
+	paired = true
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
+			if i++; text[i] != 'u' {
+				break
+			}
+			first := hexRune(text[i+1:])
+			i += len("XXXX")
+			if !utf16.IsSurrogate(first) {
+				break
+			}
+			if rest := text[i+1:]; bytes.HasPrefix(rest, []byte(`\u`)) && utf16.DecodeRune(first, hexRune(rest[2:])) != utf8.RuneError {
+				i += len(`\uXXXX`)
+			} else {
+				paired = false
+			}
+		case quoted:
+		case c == ':':
+			members++
+		case c == '{', c == '[':
+			level++
+			depth = max(depth, level)
+		case c == '}', c == ']':
+			level--
+		}
 	}
+	return members, depth, paired
+}
+
+func hexRune(digits []byte) rune {
+	r, _ := strconv.ParseUint(string(digits[:4]), 16, 16)
+	return rune(r)
+}
+
+func countMembers(v any) int {
+	n := 0
+	switch v := v.(type) {
+	case map[string]any:
+		for _, each := range v {
+			n += 1 + countMembers(each)
+		}
+	case []any:
+		for _, each := range v {
+			n += countMembers(each)
+		}
+	}
+	return n
+}
+
+// encodeMap gives the value to store for a map. It is refused when it has a number of which Vault may
+// have lost digits on the way here.
+func encodeMap(m map[string]any) ([]byte, error) {
+	value, isText := m["value"].(string)
+	switch object, _ := jsonObject([]byte(value)); {
+	case isText && len(m) == 1 && value != "" && object == nil:
+		return []byte(value), nil
+	case isText && len(m) == 2 && m["encoding"] == "base64":
+		// Bytes, in just the form in which a read gives them.
+		raw, _ := base64.StdEncoding.DecodeString(value)
+		if !utf8.Valid(raw) && base64.StdEncoding.EncodeToString(raw) == value {
+			return raw, nil
+		}
+	}
+	return encodeObject(m)
+}
+
+func encodeObject(m map[string]any) ([]byte, error) {
 	if !exact(m) {
 		return nil, badRequest("data has a whole number beyond 2^53, of which Vault keeps no exact digits on the way to a plugin: give it as a string")
 	}
@@ -57,6 +142,42 @@ func encodeMap(m map[string]any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// patchedMap gives the value to store for a stored one with a patch merged into it. The kind stays: an
+// object is an object again, text is text, and into all else nothing can be merged.
+func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
+	object, has := jsonObject(stored)
+	m := merged(decodeMap(stored), patch)
+	switch {
+	case has != "":
+		return nil, badRequest("the secret holds a JSON object with %s, so nothing can be merged into it: read it at secrets/NAME, and write the whole of it there", has)
+	case !utf8.Valid(stored):
+		return nil, badRequest("the secret holds bytes that are no text, so nothing can be merged into them: write the whole of it")
+	case sameMap(m)(stored):
+		return stored, nil
+	case object != nil:
+		return encodeObject(m)
+	}
+	value, err := encodeMap(m)
+	if object, _ := jsonObject(value); err == nil && object != nil {
+		return nil, badRequest("the secret holds text and no map, so a patch can change 'value' alone, to other text: to make it a map write the whole of it")
+	}
+	return value, err
+}
+
+// sameMap gives a function that reports whether a stored value is read as the map m, in whatever form
+// it is stored.
+func sameMap(m map[string]any) func(stored []byte) bool {
+	want := asVaultHas(m)
+	return func(stored []byte) bool { return reflect.DeepEqual(want, asVaultHas(decodeMap(stored))) }
+}
+
+// asVaultHas gives the map with each number as it comes from Vault.
+func asVaultHas(m map[string]any) (out map[string]any) {
+	text, _ := json.Marshal(m)
+	_ = json.Unmarshal(text, &out)
+	return out
+}
+
 // exact says whether all numbers of what Vault has decoded are sure to be those that were sent:
 // between Vault and a plugin each number is a float64.
 func exact(v any) bool {
@@ -66,7 +187,7 @@ func exact(v any) bool {
 	})
 }
 
-// carried says whether a float64 holds the value of each number.
+// carried says whether each number comes through Vault, and is exact when it is written back.
 func carried(v any) bool {
 	return everyNumber(v, func(n any) bool {
 		literal, ok := n.(json.Number)
@@ -95,10 +216,10 @@ func everyNumber(v any, ok func(any) bool) bool {
 }
 
 // float64Holds says whether a float64, written in as few digits as tell it from its neighbours, is
-// the same number as the literal.
+// the same number as the literal, and sure to be.
 func float64Holds(literal string) bool {
 	f, err := strconv.ParseFloat(literal, 64)
-	if err != nil || len(literal) > 400 {
+	if err != nil || !exact(f) || len(literal) > 400 {
 		return false
 	}
 	// A literal with a huge negative exponent would take as much memory to compare.

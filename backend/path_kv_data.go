@@ -215,7 +215,7 @@ func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
-	written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: cas, Against: store.Newest})
+	written, err := m.store.Update(ctx, r, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
 	return kvWritten(data, written, goneForWrite(err))
 }
 
@@ -257,7 +257,7 @@ func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *fram
 				Data: kvVersion(current.Number, current, secret),
 			}, req, http.StatusNotFound)
 		}
-		value, err := encodeMap(merged(decodeMap(current.Value), data))
+		value, err := patchedMap(current.Value, data)
 		if err != nil {
 			return nil, err
 		}

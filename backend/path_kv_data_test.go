@@ -275,8 +275,8 @@ func TestKVCheckAndSetComparesWithTheNewestVersion(t *testing.T) {
 	put("hidden-x", 2).refused(http.StatusBadRequest, casRefusal)
 	e.kvPatch("data/one", fields{"data": fields{"a": "hidden-x"}, "options": fields{"cas": 2}}).refused(http.StatusBadRequest, casRefusal)
 	put("hidden-3", 3).ok()
-	e.kvPatch("data/one", fields{"data": fields{"a": "hidden-4"}, "options": fields{"cas": 4}}).ok()
-	e.holds("one", "hidden-1", "hidden-2", "hidden-3", "hidden-3", `{"a":"hidden-4","value":"hidden-3"}`)
+	e.kvPatch("data/one", fields{"data": fields{"value": "hidden-4"}, "options": fields{"cas": 4}}).ok()
+	e.holds("one", "hidden-1", "hidden-2", "hidden-3", "hidden-3", "hidden-4")
 }
 
 func TestKVAWriteOfTheCurrentMapMakesNoVersion(t *testing.T) {
@@ -337,11 +337,12 @@ func TestKVPatchMergesIntoTheCurrentVersion(t *testing.T) {
 		"maps are merged at every depth":    {`{"a":{"b":{"c":1,"d":2},"e":3}}`, fields{"a": fields{"b": fields{"c": nil, "x": 4}}}, `{"a":{"b":{"d":2,"x":4},"e":3}}`},
 		"a map replaces what is none":       {`{"a":"1"}`, fields{"a": fields{"b": "2", "c": nil}}, `{"a":{"b":"2"}}`},
 		"a list is replaced":                {`{"a":[1,2,3]}`, fields{"a": []any{nil, 4}}, `{"a":[null,4]}`},
-		"text is a map with a value":        {`text`, fields{"a": "1"}, `{"a":"1","value":"text"}`},
-		"text stays text":                   {`text`, fields{"value": "other"}, `other`},
-		"down to text":                      {`{"a":"1","value":"text"}`, fields{"a": nil}, `text`},
-		"numbers that stay keep their form": {`{"a":"1","n":1e20,"m":1.50}`, fields{"a": nil}, `{"m":1.50,"n":1e20}`},
-		"a number beyond a float is text":   {`{"n":12345678901234567890}`, fields{"a": "1"}, `{"a":"1","value":"{\"n\":12345678901234567890}"}`},
+		"text stays text":                   {`text`, fields{"value": "other", "a": nil}, `other`},
+		"text may look like another object": {`text`, fields{"value": `{"a":1,"a":2}`}, `{"a":1,"a":2}`},
+		"an object stays one":               {`{"value":"text"}`, fields{"value": "other"}, `{"value":"other"}`},
+		"down to a value":                   {`{"a":"1","value":"text"}`, fields{"a": nil}, `{"value":"text"}`},
+		"down to what stands for bytes":     {`{"a":"1","value":"/w=="}`, fields{"a": nil, "encoding": "base64"}, `{"encoding":"base64","value":"/w=="}`},
+		"numbers that stay keep their form": {`{"a":"1","n":1e5,"m":1.50}`, fields{"a": nil}, `{"m":1.50,"n":1e5}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -351,6 +352,87 @@ func TestKVPatchMergesIntoTheCurrentVersion(t *testing.T) {
 			e.holds("one", c.before, c.after)
 		})
 	}
+}
+
+// A patch could only put JSON in the place of what is no object, or lose what Vault does not carry.
+func TestKVPatchOfWhatIsNoMapIsRefused(t *testing.T) {
+	t.Parallel()
+	for before, says := range map[string]string{
+		"text":                            "text and no map",
+		`["hidden"]`:                      "text and no map",
+		`{"hidden":1`:                     "text and no map",
+		"\xffhidden":                      "bytes that are no text",
+		`{"hidden":1234567890123456789}`:  "loses digits",
+		`{"hidden":9007199254740992}`:     "loses digits",
+		`{"a":{"hidden":1},"a":"hidden"}`: "a key twice",
+		`{"hidden":"\ud800"}`:             "half of a surrogate pair",
+		strings.Repeat(`{"hidden":`, 300) + "1" + strings.Repeat("}", 300): "too many levels",
+	} {
+		e := newEngine(t, simulator.Options{})
+		e.sim.Create("one", []byte(before))
+		read := e.kvGet("data/one").ok()["data"]
+		for _, patch := range []fields{{"a": "hidden-1"}, {"value": nil}, {"value": `{"a":"hidden-1"}`}, {"value": 1}, {"value": ""}, {"a": fields{"b": nil}}} {
+			e.kvPatch("data/one", fields{"data": patch}).refused(http.StatusBadRequest, says, "write the whole of it")
+		}
+		if says != "text and no map" {
+			for _, patch := range []fields{{}, {"value": "hidden-1"}, {"value": "/w=="}, {"encoding": nil}} {
+				e.kvPatch("data/one", fields{"data": patch}).refused(http.StatusBadRequest, says)
+			}
+		}
+		require.Zero(t, e.writes())
+		e.holds("one", before)
+		require.Equal(t, read, e.kvGet("data/one").ok()["data"])
+	}
+}
+
+func TestKVPatchThatChangesNothingKeepsTheForm(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte("{ \"b\":1.50,\n\"a\": {}}"))
+	e.kvPatch("data/one", fields{"data": fields{"b": 1.5, "a": fields{"c": nil}}}).ok()
+	require.Zero(t, e.writes())
+}
+
+// kvRollback does as clients do: it reads a version and writes it as the newest.
+func (e *engine) kvRollback(name string, version int) {
+	e.t.Helper()
+	newest := about(e.kvGet("data/" + name).ok())["version"]
+	old := e.kvGet("data/"+name, fields{"version": version}).ok()["data"]
+	e.kvPut("data/"+name, fields{"data": old, "options": fields{"cas": newest}}).ok()
+}
+
+func TestKVWritingBackWhatWasReadGivesTheBytes(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{
+		"text", "text\n", "\xff\xfe\x00hidden", "/w==", `{"value":"hidden"}`, `{"value":""}`, `{"value":"{}"}`, "{}", " {}\n",
+		"{ \"b\" : 1.50e0,\n\"a\":\"\\u003c\" }", `{"value":"/w==","encoding":"base64"}`, `{"encoding":"base64","value":"YQ=="}`,
+		`{"hidden":1234567890123456789}`, `{"hidden":1e22}`, `{"a":1,"a":2}`, `{"a":"\ud800"}`, "[1]", "null", "\ufeff{}",
+	} {
+		e := newEngine(t, simulator.Options{})
+		e.sim.Create("one", []byte(value))
+		e.kvRollback("one", 1)
+		e.kvPut("data/one", fields{"data": e.kvGet("data/one").ok()["data"]}).ok()
+		e.holds("one", value)
+
+		e.sim.AddVersion("one", []byte(`{"hidden":"other"}`))
+		e.kvRollback("one", 1)
+		e.holds("one", value, `{"hidden":"other"}`, value)
+	}
+}
+
+// Of two forms of one map, nobody can tell which was read.
+func TestKVWritingBackTakesTheNewestFormOfAMap(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte(`{"value":"hidden"}`))
+	e.sim.AddVersion("one", []byte("hidden"))
+	e.sim.AddVersion("one", []byte("hidden-3"))
+	e.kvRollback("one", 1)
+	e.holds("one", `{"value":"hidden"}`, "hidden", "hidden-3", "hidden")
+
+	e.kvDelete("data/one").ok()
+	e.put("one", fields{"value": "hidden"})
+	e.holds("one", `{"value":"hidden"}`, "hidden", "hidden-3", "hidden", "hidden")
 }
 
 func TestKVPatchOfADeletedSecretIs404WithItsMetadata(t *testing.T) {
