@@ -212,6 +212,78 @@ func FuzzAnswers(f *testing.F) {
 	})
 }
 
+// FuzzWriteBack: who reads a secret and writes back what was read, through whatever path, changes
+// nothing at ABEJA; and who writes an old version back gives ABEJA its bytes again.
+func FuzzWriteBack(f *testing.F) {
+	for _, value := range jsonLike {
+		f.Add([]byte(value))
+	}
+	f.Add([]byte("\xff\xfe"))
+	f.Add([]byte("\ufffd"))
+	f.Add([]byte(strings.Repeat(`{"a":`, 299) + "1" + strings.Repeat("}", 299)))
+	f.Add([]byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if len(value) == 0 || len(value) > 65_536 {
+			t.Skip() // ABEJA has no such value
+		}
+		sim := simulator.New(simulator.Options{Token: pat})
+		id := sim.Create("one", value)
+		const other = `{"none of the fuzzer's":1}`
+		e, _ := fuzzed(t, sim, sim)
+		read := func(path string, query fields) map[string]any {
+			resp, err := e.does(logical.ReadOperation, path, query)
+			require.Equal(t, http.StatusOK, statusOf(t, resp, err), "%s: %v", path, err)
+			return carry(t, resp.Data)
+		}
+		writeBack := func(path string, query fields) {
+			body := fields{}
+			switch data := read(path, query); {
+			case strings.HasPrefix(path, "data/"):
+				body["data"] = data["data"]
+			case data["encoding"] != nil:
+				body["encoding"] = data["encoding"]
+				fallthrough
+			default:
+				body["value"] = data["value"]
+			}
+			resp, err := e.does(logical.UpdateOperation, path, body)
+			require.Equal(t, http.StatusOK, statusOf(t, resp, err), "%s: what was read is refused: %v", path, err)
+		}
+		at := func() (values []string) {
+			secret, _ := sim.Secret("one")
+			for _, v := range secret.Versions {
+				values = append(values, string(v.Value))
+			}
+			return values
+		}
+		want := []string{string(value)}
+		for _, path := range []string{"secrets/one", "ids/" + id, "data/one"} {
+			writeBack(path, nil)
+			require.Equal(t, want, at(), "%s: what was read and written back is something else", path)
+		}
+		for _, path := range []string{"secrets/one", "ids/" + id, "data/one"} {
+			sim.AddVersion("one", []byte(other))
+			writeBack(path, fields{"version": "1"})
+			want = append(want, other, string(value))
+			require.Equal(t, want, at(), "%s: a version that was written back is something else", path)
+		}
+		// Nothing that a patch of nothing, or of one more key, meets is lost.
+		before := read("data/one", nil)["data"].(map[string]any)
+		e.does(logical.PatchOperation, "data/one", fields{"data": fields{}})
+		require.Equal(t, want, at(), "a patch of nothing changes something")
+		if _, err := e.does(logical.PatchOperation, "data/one", fields{"data": fields{"one more": 1}}); err != nil {
+			require.Equal(t, http.StatusBadRequest, statusOf(t, nil, err))
+			require.Equal(t, want, at(), "a patch that is refused changes something")
+			return
+		}
+		after := read("data/one", nil)["data"].(map[string]any)
+		require.Equal(t, 1.0, after["one more"])
+		if delete(after, "one more"); before["one more"] == nil {
+			require.Equal(t, before, after)
+		}
+	})
+}
+
 // FuzzConfig: no write stores a config that cannot be used, none shows a credential, and the stored
 // credential stays with the host and the user for which it was given.
 func FuzzConfig(f *testing.F) {
