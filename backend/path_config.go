@@ -187,12 +187,20 @@ func (c *config) auth() client.Auth {
 	return client.Basic(c.UserID, c.PersonalAccessToken)
 }
 
+func defaultConfig() config {
+	var c config
+	for field, schema := range configFields {
+		c.set(field, schema.DefaultOrZero())
+	}
+	return c
+}
+
 func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
 	entry, err := s.Get(ctx, configKey)
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	var c config
+	c := defaultConfig() // an older plugin has stored no newer field
 	if err := entry.DecodeJSON(&c); err != nil {
 		return nil, errors.New("the stored config cannot be read: delete it, then write it again")
 	}

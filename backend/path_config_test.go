@@ -108,6 +108,43 @@ func (e *engine) stored() config {
 	return c
 }
 
+func TestAFieldThatTheStoredConfigDoesNotHaveHasItsDefault(t *testing.T) {
+	t.Parallel()
+	e := newUnconfigured(t, simulator.Options{})
+	required := fields{"organization_id": "1", "user_id": "2", "personal_access_token": pat, "verify_connection": false}
+	e.write("config", required).ok()
+	want := e.read("config").ok()
+	entry, err := e.storage.InmemStorage.Get(t.Context(), "config")
+	require.NoError(t, err)
+	var all map[string]any
+	require.NoError(t, json.Unmarshal(entry.Value, &all))
+	require.Greater(t, len(all), len(required))
+	for field := range all {
+		if required[field] != nil {
+			continue // no plugin has stored a config without it
+		}
+		e.write("config", required).ok()
+		e.storedWithout(field)
+		require.Equal(t, want, e.read("config").ok(), "without %s", field)
+		e.write("config", fields{"organization_id": "2", "verify_connection": false}).ok()
+		require.Equal(t, "2", e.read("config").ok()["organization_id"], "a later write, without %s", field)
+	}
+}
+
+// storedWithout makes the stored config one of an older plugin, which does not know a field.
+func (e *engine) storedWithout(field string) {
+	e.t.Helper()
+	entry, err := e.storage.InmemStorage.Get(e.t.Context(), "config")
+	require.NoError(e.t, err)
+	var stored map[string]any
+	require.NoError(e.t, json.Unmarshal(entry.Value, &stored))
+	require.Contains(e.t, stored, field)
+	delete(stored, field)
+	older, err := logical.StorageEntryJSON("config", stored)
+	require.NoError(e.t, err)
+	require.NoError(e.t, e.storage.Put(e.t.Context(), older))
+}
+
 func TestBothKindsOfCredentialWork(t *testing.T) {
 	t.Parallel()
 	e := newUnconfigured(t, simulator.Options{})
