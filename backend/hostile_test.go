@@ -124,17 +124,32 @@ func TestAValueOfAnyBytesIsStoredAsItIs(t *testing.T) {
 func TestAValueTooBigForABEJAIsRefusedAndNothingOfItIsShown(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})
-	e.sim.Create("one", []byte("hidden-1"))
-	big := "hidden" + strings.Repeat("x", 1<<20)
+	id := e.sim.Create("one", []byte("hidden-1"))
 	before, _ := e.sim.Secret("one")
-	for _, path := range []string{"secrets/one", "secrets/two"} {
-		a := e.write(path, fields{"value": big})
-		a.refused(a.status)
+	// The largest that is sent, and one byte more, in text, bytes and maps.
+	large := "hidden" + strings.Repeat("x", maxValue-6)
+	for _, send := range []func(more string) answer{
+		func(more string) answer { return e.write("secrets/one", fields{"value": large + more}) },
+		func(more string) answer { return e.write("secrets/two", fields{"value": large + more}) },
+		func(more string) answer { return e.patch("ids/"+id, fields{"value": large + more}) },
+		func(more string) answer {
+			return e.write("secrets/one", fields{"value": base64.StdEncoding.EncodeToString([]byte(large + more)), "encoding": "base64"})
+		},
+		func(more string) answer { return e.kvPut("data/one", fields{"data": fields{"value": large + more}}) },
+		func(more string) answer { return e.kvPut("data/two", fields{"data": fields{"a": (large + more)[8:]}}) },
+		func(more string) answer {
+			return e.kvPut("data/one", fields{"data": fields{"value": base64.StdEncoding.EncodeToString([]byte("\xff" + (large + more)[1:])), "encoding": "base64"}})
+		},
+	} {
+		a := send("") // ABEJA itself refuses it
 		require.Equal(t, 4, a.status/100, a.text)
+		require.NotContains(t, a.text, "1 MiB")
 		require.Less(t, len(a.text), 1000)
+		e.sim.ResetRequests()
+		send("x").refused(http.StatusBadRequest, "the value must have at most 1048576 bytes (1 MiB)")
+		require.Zero(t, e.writes())
 	}
-	a := e.write("data/one", fields{"data": map[string]any{"a": big}})
-	require.Equal(t, 4, a.status/100, a.text)
+	e.kvPatch("data/one", fields{"data": fields{"value": large + "x"}}).refused(http.StatusBadRequest, "1 MiB")
 	after, _ := e.sim.Secret("one")
 	require.Equal(t, before, after)
 }

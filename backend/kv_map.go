@@ -112,18 +112,18 @@ func countMembers(v any) int {
 	return n
 }
 
-// encodeMap gives the value to store for a map. It is refused when it has a number of which Vault may
-// have lost digits on the way here.
+// encodeMap gives the value to store for a map. It is refused when it is too large, or has a number of
+// which Vault may have lost digits on the way here.
 func encodeMap(m map[string]any) ([]byte, error) {
 	value, isText := m["value"].(string)
 	switch object, _ := jsonObject([]byte(value)); {
 	case isText && len(m) == 1 && value != "" && object == nil:
-		return []byte(value), nil
+		return checkedSize([]byte(value))
 	case isText && len(m) == 2 && m["encoding"] == "base64":
 		// Bytes, in just the form in which a read gives them.
 		raw, _ := base64.StdEncoding.DecodeString(value)
 		if !utf8.Valid(raw) && base64.StdEncoding.EncodeToString(raw) == value {
-			return raw, nil
+			return checkedSize(raw)
 		}
 	}
 	return encodeObject(m)
@@ -139,7 +139,7 @@ func encodeObject(m map[string]any) ([]byte, error) {
 	if err := e.Encode(m); err != nil {
 		return nil, badRequest("data cannot be stored as JSON")
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return checkedSize(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
 // patchedMap gives the value to store for a stored one with a patch merged into it. The kind stays: an

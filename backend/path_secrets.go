@@ -264,7 +264,7 @@ func (b *backend) exists(ctx context.Context, req *logical.Request, name string)
 		return false, nil // the handler refuses, once the policy has let the request through
 	}
 	m, err := b.mount(ctx, req)
-	if err != nil {
+	if err != nil || !store.ValidName(m.config.NamePrefix+name) {
 		return false, nil
 	}
 	return m.store.Exists(ctx, name), nil

@@ -550,6 +550,22 @@ func TestAReservedNameIsRefusedWithThePrefixThatItHasAtABEJA(t *testing.T) {
 	e.holds("team-secrets", "hidden-1")
 }
 
+func TestANameThatIsTooLongWithThePrefixIsRefusedBeforeABEJAIsCalled(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{}, fields{"name_prefix": "team_"})
+	name := strings.Repeat("a", 508)
+	for _, a := range []answer{
+		e.write("secrets/"+name, fields{"value": "hidden-1"}),
+		e.kvPut("data/"+name, fields{"data": fields{"value": "hidden-1"}}),
+		e.kvPut("generate/"+name, fields{}),
+	} {
+		a.refused(http.StatusBadRequest, "at most 512 characters", "name_prefix")
+	}
+	require.Zero(t, e.sim.Count())
+	e.write("secrets/"+name[1:], fields{"value": "hidden-1"}).ok()
+	require.Equal(t, "hidden-1", e.read("secrets/" + name[1:]).ok()["value"])
+}
+
 func TestWhatAPathCannotDoIsRefused(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})

@@ -96,11 +96,21 @@ func decodeValue(d *framework.FieldData) ([]byte, error) {
 		if !utf8.ValidString(text) {
 			return nil, badRequest("value must be UTF-8 text: give other bytes in base64, with encoding=base64")
 		}
-		return []byte(text), nil
+		return checkedSize([]byte(text))
 	}
 	value, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(value) == 0 {
 		return nil, badRequest("value must be standard base64 of at least one byte, since encoding=base64 is given")
+	}
+	return checkedSize(value)
+}
+
+// maxValue is far beyond what AWS Secrets Manager holds, where ABEJA keeps values. ABEJA's own limit is unknown.
+const maxValue = 1 << 20
+
+func checkedSize(value []byte) ([]byte, error) {
+	if len(value) > maxValue {
+		return nil, badRequest("the value must have at most %d bytes (1 MiB), and ABEJA may hold less", maxValue)
 	}
 	return value, nil
 }
@@ -147,8 +157,11 @@ func versionNumber(text string) (store.Pick, error) {
 
 var reservedName = regexp.MustCompile(`.*-......$`)
 
-// checkNewName refuses names that ABEJA's rule forbids for new secrets.
+// checkNewName refuses names, with the mount's prefix, that ABEJA's rules forbid for new secrets.
 func checkNewName(name string) error {
+	if !store.ValidName(name) {
+		return badRequest("a secret's name must have at most 512 characters, those of the mount's name_prefix included: choose a shorter one")
+	}
 	if reservedName.MatchString(name) {
 		return badRequest("ABEJA refuses names that end in a hyphen and six more characters: choose another, for example with '_' in place of the hyphen")
 	}
