@@ -204,8 +204,10 @@ const (
 // dropped would tell the caller whether a guess at the credential's next byte is right.
 func clean(text string, inPart, whole []string) string {
 	text = text[:min(len(text), maxExamined)]
+	runs := runsOf(text)
 	for _, secret := range inPart {
-		if holdsTrace(text, secret) {
+		short := secret != "" && len(secret) < traceLength
+		if short && strings.Contains(text, secret) || runs.holdOneOf(secret) {
 			return ""
 		}
 	}
@@ -246,13 +248,32 @@ func looks(secret string) []string {
 	return all
 }
 
-func holdsTrace(text, secret string) bool {
-	n := min(traceLength, len(secret))
-	if n == 0 {
+// runs is the set of all traceLength bytes in a row of a text, each as a number. To look up what a long
+// secret has takes time in proportion to the secret, however long the text is.
+type runs map[uint64]struct{}
+
+func runsOf(text string) runs {
+	r := make(runs, len(text))
+	eachRun(text, func(run uint64) bool {
+		r[run] = struct{}{}
 		return false
-	}
-	for i := 0; i+n <= len(text); i++ {
-		if strings.Contains(secret, text[i:i+n]) {
+	})
+	return r
+}
+
+func (r runs) holdOneOf(secret string) bool {
+	return len(r) > 0 && eachRun(secret, func(run uint64) bool {
+		_, held := r[run]
+		return held
+	})
+}
+
+// eachRun calls found with all traceLength bytes in a row of a text, until it returns true.
+func eachRun(text string, found func(run uint64) bool) bool {
+	var run uint64 // the last 8 bytes: as many as traceLength
+	for i := range len(text) {
+		run = run<<8 | uint64(text[i])
+		if i >= traceLength-1 && found(run) {
 			return true
 		}
 	}

@@ -352,6 +352,30 @@ func TestWordsAreMadePrintableAndShort(t *testing.T) {
 	}
 }
 
+func TestWordsAreDroppedOnlyWhenTheyRepeatASecretInPart(t *testing.T) {
+	t.Parallel()
+	repeats := func(text, secret string) bool {
+		n := min(traceLength, len(secret))
+		for i := 0; n > 0 && i+n <= len(text); i++ {
+			if strings.Contains(secret, text[i:i+n]) {
+				return true
+			}
+		}
+		return false
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		of := rapid.StringMatching(`[ab]{1,12}`) // so that many are alike
+		text, secret := of.Draw(t, "text"), rapid.SampledFrom([]string{"", "x"}).Draw(t, "x")+of.Draw(t, "secret")
+		want := text
+		if repeats(text, secret) {
+			want = ""
+		}
+		if got := clean(text, []string{"", secret}, nil); got != want {
+			t.Fatalf("%q of %q with the secret %q", got, text, secret)
+		}
+	})
+}
+
 func TestCleanHoldsForAnyWords(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
