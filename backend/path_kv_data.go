@@ -24,8 +24,11 @@ const (
 	dataDescription = `
 The same secrets as at secrets/NAME, in the shape of the KV version 2 engine, for the
 clients that speak it. A value that is a JSON object is the data; any other text is
-{"value": TEXT}. The current version is the newest, as in KV version 2: when it is
-inactive the secret is deleted until it is undeleted or written again.`
+{"value": TEXT}, and what is no text {"value": BASE64, "encoding": "base64"}. What was
+read can be written back. A patch needs an object to merge into.
+
+The current version is the newest, as in KV version 2: when it is inactive the secret is
+deleted until it is undeleted or written again.`
 )
 
 func (b *backend) pathKVData() *framework.Path {

@@ -147,6 +147,22 @@ func goKV2(t *testing.T) {
 	require.Equal(t, 5, metadata.CurrentVersion)
 	require.Len(t, metadata.Versions, 5)
 
+	// A rollback to bytes gives the bytes.
+	secret := as(t, writer).KVv1("abeja")
+	inBase64 := map[string]any{"value": "/wAB/g==", "encoding": "base64"}
+	require.NoError(t, secret.Put(ctx, "secrets/"+name, inBase64))
+	current(6, inBase64)
+	_, err = kv.Patch(ctx, name, map[string]any{"user": "web"}, api.WithMergeMethod(api.KVMergeMethodPatch))
+	refused(err, "bytes that are no text")
+	_, err = kv.Put(ctx, name, first)
+	require.NoError(t, err)
+	_, err = kv.Rollback(ctx, name, 6)
+	require.NoError(t, err)
+	flat, err := secret.Get(ctx, "secrets/"+name)
+	require.NoError(t, err)
+	require.Equal(t, "/wAB/g==", flat.Data["value"])
+	require.Equal(t, "base64", flat.Data["encoding"])
+
 	require.NoError(t, kv.DeleteMetadata(ctx, name))
 	_, err = kv.Get(ctx, name)
 	require.ErrorIs(t, err, api.ErrSecretNotFound)
