@@ -197,12 +197,22 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // HandleRequest implements logical.Backend.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer b.recover(req, &err)
+	unread, err := b.leaveUnread(req)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.checkTypes(req); err != nil {
 		return nil, err
 	}
 	resp, err = b.Backend.HandleRequest(ctx, req)
 	if err != nil {
 		return resp, coded(err)
+	}
+	if unread != "" && (resp != nil || !isRead(req.Operation)) { // a read without an answer is 404
+		if resp == nil {
+			resp = &logical.Response{}
+		}
+		resp.AddWarning(unread)
 	}
 	return resp, nil
 }

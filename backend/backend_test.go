@@ -216,7 +216,11 @@ func (e *engine) send(ctx context.Context, req *logical.Request) answer {
 		a.status = http.StatusNotFound
 		return a
 	}
-	described := e.backend.(*backend).Route(req.Path).Operations[req.Operation].Properties().Responses[a.status]
+	status := a.status
+	if resp != nil && resp.Data == nil {
+		status = http.StatusNoContent // Vault makes it 200, for the warning
+	}
+	described := e.backend.(*backend).Route(req.Path).Operations[req.Operation].Properties().Responses[status]
 	require.NotEmpty(e.t, described, "%s: status %d is not described", a.what, a.status)
 	schema.ValidateResponse(e.t, &described[0], resp, true)
 	return a
@@ -473,7 +477,7 @@ func TestAStandbyForwardsWhatChangesStorage(t *testing.T) {
 		view.LocalMountVal = false
 		standby := e.startWith(view)
 		for _, op := range []logical.Operation{logical.CreateOperation, logical.UpdateOperation, logical.PatchOperation, logical.DeleteOperation} {
-			_, err := standby.HandleRequest(t.Context(), e.request(op, "config", fields{"max_retries": 1}))
+			_, err := standby.HandleRequest(t.Context(), e.request(op, "config", nil))
 			require.True(t, err == logical.ErrReadOnly, "%s: %v", op, err) // Vault forwards for this very error
 		}
 	}

@@ -242,11 +242,6 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 	if stored == nil && req.Operation == logical.PatchOperation {
 		return nil, logical.CodedError(http.StatusNotFound, "not configured: write the whole config first")
 	}
-	for field := range req.Data {
-		if _, known := d.Schema[field]; !known {
-			return nil, badRequest("config has no such field: see 'vault path-help %sconfig'", req.MountPoint)
-		}
-	}
 	c, err := changedConfig(stored, d)
 	if err != nil {
 		return nil, err

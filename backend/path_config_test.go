@@ -190,7 +190,7 @@ func TestAConfigThatCannotWorkIsNotStored(t *testing.T) {
 		over fields
 		says string
 	}{
-		{fields{"organisation_id": "1"}, "no such field"},
+		{fields{"organisation_id": "1"}, "'write config' takes no fields but api_url, auth_token,"},
 		{fields{"organization_id": ""}, "organization_id is required"},
 		{fields{"organization_id": "a/b"}, "organization_id"},
 		{fields{"organization_id": "../1"}, "organization_id"},

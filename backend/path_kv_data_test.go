@@ -577,7 +577,7 @@ func TestKVPathsWithoutAConfigNameTheCommandToRun(t *testing.T) {
 		e.kvGet("data/one"), e.kvPut("data/one", body), e.kv(logical.UpdateOperation, "data/one", body), e.kvPatch("data/one", body), e.kvDelete("data/one"),
 		e.kv(logical.ListOperation, "metadata/"), e.kvGet("metadata/one"), e.kv(logical.UpdateOperation, "metadata/one", body),
 		e.kvPatch("metadata/one", body), e.kvDelete("metadata/one"), e.kvPut("delete/one", body), e.kvPut("undelete/one", body),
-		e.kvPut("destroy/one", body), e.kvGet("subkeys/one"), e.kvPut("generate/one", body),
+		e.kvPut("destroy/one", body), e.kvGet("subkeys/one"), e.kvPut("generate/one", nil),
 	} {
 		a.refused(http.StatusBadRequest, "not configured", "vault write abeja/config")
 	}

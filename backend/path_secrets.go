@@ -75,8 +75,9 @@ func (b *backend) pathNoName() *framework.Path {
 		return nil, badRequest("%s", nameRule)
 	}}
 	return &framework.Path{
-		Pattern:      "secrets/.+",
-		HelpSynopsis: "No secret can have this name.", HelpDescription: "Here " + nameRule + ".",
+		Pattern:             "secrets/.+",
+		TakesArbitraryInput: true,
+		HelpSynopsis:        "No secret can have this name.", HelpDescription: "Here " + nameRule + ".",
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: refuse, logical.ListOperation: refuse, logical.UpdateOperation: refuse,
 			logical.PatchOperation: refuse, logical.DeleteOperation: refuse,

@@ -194,9 +194,10 @@ var (
 		{"status", "200|404", "400|404"}, {"errors", `null|\[\]`, `.*letters, digits.*|\[\]`}, {`data(\..+)?`, anything, "(null)?"},
 	}}
 	otherPaths     = kvDifference{"Other paths", []kvField{{"errors", "null", ".*unsupported path.*"}, {"warnings", ".*Invalid path for a versioned.*", "null"}}}
+	unread         = kvDifference{"Fields that are not read", []kvField{{"status", "204", "200"}, {"errors", `\[\]`, "null"}, {`data(\..+)?`, "", "null"}, {"warnings", ".*", ".*takes no fields.*"}}}
 	config         = kvDifference{"config", []kvField{{`data\..+`, anything, anything}}}
 	excludeDeleted = kvDifference{"exclude_deleted", []kvField{
-		{"status", "404", "200"}, {`data(\..+)?`, "(null)?", anything}, {"errors", `\[\]`, "null"}, {"warnings", "null", ".*exclude_deleted.*"},
+		{"status", "404", "200"}, {`data(\..+)?`, "(null)?", anything}, {"errors", `\[\]`, "null"}, {"warnings", "null", ".*takes no fields but after, limit.*"},
 	}}
 )
 
@@ -329,6 +330,9 @@ var kvStories = map[string][][]kvCall{
 		),
 		differ(destroyed, "GET data/NAME?version=2", "GET subkeys/NAME?version=2", "GET metadata/NAME"),
 		same("GET data/NAME", "DELETE metadata/NAME", "GET data/NAME", "GET metadata/NAME", `PUT data/NAME {"data":{"a":"b"}}`),
+		differ(unread,
+			`PUT data/NAME {"data":{"a":"c"},"options":{},"version":1}`, `PUT data/NAME {"data":{"a":"d"},"cas":7}`,
+			"DELETE data/NAME?version=1", `PUT undelete/NAME {"versions":[3],"version":1}`, "DELETE metadata/NAME?version=1"),
 	},
 	"maps of all kinds": {
 		same(
