@@ -214,6 +214,11 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 		}
 		resp.AddWarning(unread)
 	}
+	if req.Operation == logical.HelpOperation {
+		if doc, ok := resp.Data["openapi"].(*framework.OASDocument); ok {
+			narrow(doc)
+		}
+	}
 	return resp, nil
 }
 

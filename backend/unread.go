@@ -119,3 +119,25 @@ func readFields(path *framework.Path, op logical.Operation) []string {
 	slices.Sort(fields)
 	return fields
 }
+
+// narrow leaves each field in the OpenAPI document only where it is read. The framework offers the
+// fields with Query on every operation of their path.
+func narrow(doc *framework.OASDocument) {
+	for _, item := range doc.Paths {
+		if item.Delete != nil {
+			item.Delete.Parameters = nil
+		}
+		if item.Get == nil {
+			continue
+		}
+		for _, write := range []*framework.OASOperation{item.Post, item.Patch} {
+			if write == nil || write.RequestBody == nil {
+				continue
+			}
+			name := strings.TrimPrefix(write.RequestBody.Content["application/json"].Schema.Ref, "#/components/schemas/")
+			for _, parameter := range item.Get.Parameters {
+				delete(doc.Components.Schemas[name].Properties, parameter.Name)
+			}
+		}
+	}
+}

@@ -2,10 +2,14 @@ package backend
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
 func TestWhatAWriteOrDeleteDoesNotReadIsRefusedAndChangesNothing(t *testing.T) {
@@ -117,4 +121,46 @@ func TestThePathsOfKVIgnoreWhatKVIgnoresWithAWarning(t *testing.T) {
 	require.Len(t, a.warnings, 1)
 	_, there := e.sim.Secret("one")
 	require.False(t, there)
+}
+
+func TestTheOpenAPIDocumentHasEachFieldWhereItIsRead(t *testing.T) {
+	t.Parallel()
+	e := newUnconfigured(t, simulator.Options{})
+	for _, of := range []string{"", "secrets/one", "data/one"} { // the whole document, and with 'vault path-help'
+		resp, err := e.backend.HandleRequest(t.Context(), e.request(logical.HelpOperation, of, nil))
+		require.NoError(t, err)
+		doc := resp.Data["openapi"].(*framework.OASDocument)
+		require.NotEmpty(t, doc.Paths)
+		for shown, item := range doc.Paths {
+			if item.Get == nil && item.Post == nil {
+				continue // for names that no secret can have
+			}
+			path := e.backend.(*backend).Route(strings.TrimPrefix(shown, "/"))
+			require.NotNil(t, path, shown)
+			for op, described := range map[logical.Operation]*framework.OASOperation{
+				logical.ReadOperation: item.Get, logical.UpdateOperation: item.Post,
+				logical.PatchOperation: item.Patch, logical.DeleteOperation: item.Delete,
+			} {
+				if described == nil {
+					continue
+				}
+				if path.Operations[logical.ListOperation] != nil && op == logical.ReadOperation {
+					op = logical.ListOperation
+				}
+				offered := []string{}
+				for _, parameter := range described.Parameters {
+					if parameter.Name != "list" {
+						offered = append(offered, parameter.Name)
+					}
+				}
+				if described.RequestBody != nil {
+					ref := described.RequestBody.Content["application/json"].Schema.Ref
+					for name := range doc.Components.Schemas[ref[len("#/components/schemas/"):]].Properties {
+						offered = append(offered, name)
+					}
+				}
+				require.ElementsMatch(t, readFields(path, op), offered, "%s %s", op, shown)
+			}
+		}
+	}
 }
