@@ -1,7 +1,12 @@
 package backend
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,4 +168,166 @@ func TestTheOpenAPIDocumentHasEachFieldWhereItIsRead(t *testing.T) {
 			}
 		}
 	}
+}
+
+// swept says for each operation of the backend what a plain request gives it, and for each field
+// that it reads another value, with which the request comes to something else.
+var swept = map[string]struct{ plain, other fields }{
+	"read config":  {},
+	"write config": {fields{}, configSwept},
+	"patch config": {fields{}, configSwept},
+	"read status":  {}, "read metrics": {}, "delete config": {},
+
+	"list secrets/": {nil, listSwept}, "list ids/": {nil, fields{"after": "3", "limit": 1}}, "list metadata/": {nil, listSwept},
+	"list secrets/NAME/versions/": {}, "list metadata/NAME": {},
+
+	"read secrets/NAME": {nil, fields{"version": "1"}}, "read ids/ID": {nil, fields{"version": "1"}},
+	"write secrets/NAME": {fields{"value": "aGlkZGVu"}, secretSwept}, "write ids/ID": {fields{"value": "aGlkZGVu"}, secretSwept},
+	"patch secrets/NAME": {fields{"value": "aGlkZGVu"}, secretSwept}, "patch ids/ID": {fields{"value": "aGlkZGVu"}, secretSwept},
+	"delete secrets/NAME": {}, "delete ids/ID": {},
+	"read secrets/NAME/versions/N": {}, "delete secrets/NAME/versions/N": {},
+	"write secrets/NAME/versions/N": {fields{"status": "inactive"}, fields{"status": "active"}},
+	"write generate/NAME":           {nil, fields{"length": 8, "charset": "ab", "password_policy": "none", "return_value": true}},
+
+	"read data/NAME": {nil, fields{"version": 1}}, "read subkeys/NAME": {nil, fields{"version": 1, "depth": 1}},
+	"write data/NAME":  {fields{"data": fields{"a": "hidden-8"}}, dataSwept},
+	"patch data/NAME":  {fields{"data": fields{"a": "hidden-8"}}, dataSwept},
+	"delete data/NAME": {}, "read metadata/NAME": {}, "delete metadata/NAME": {},
+	"write metadata/NAME": {nil, metadataSwept}, "patch metadata/NAME": {nil, metadataSwept},
+	"write delete/NAME":   {fields{"versions": 1}, fields{"versions": 2}},
+	"write undelete/NAME": {fields{"versions": 2}, fields{"versions": 1}},
+	"write destroy/NAME":  {fields{"versions": 1}, fields{"versions": 2}},
+}
+
+var (
+	listSwept   = fields{"after": "one", "limit": 1}
+	dataSwept   = fields{"data": fields{"a": "hidden-9"}, "options": fields{"cas": 7}}
+	secretSwept = fields{
+		"value": "hidden-9", "encoding": "base64", "description": "x", "expired_at": "2999-01-01T00:00:00Z",
+		"integration_service_type": labs, "integration_service_ids": "1,2", "cas": 7,
+	}
+	metadataSwept = fields{
+		"custom_metadata": fields{"description": "x"}, "max_versions": 1, "cas_required": true, "delete_version_after": "1s",
+	}
+	configSwept = fields{
+		"organization_id": "1", "user_id": "1", "personal_access_token": "hidden-9", "auth_token": "hidden-9",
+		"api_url": "http://127.0.0.1:1", "ca_cert": "x", "request_timeout": 7, "max_retries": 7, "max_requests_per_second": 1000,
+		"cache_ttl": 7, "stale_if_error": 7, "cache_size": 7, "expired_secrets": "deny", "name_prefix": "o",
+		"verify_connection": false,
+	}
+)
+
+// Every operation of every path, with every field that any path declares and three that none does:
+// it is used, refused or warned of, never ignored in silence.
+func TestNoFieldIsIgnoredInSilence(t *testing.T) {
+	t.Parallel()
+	b := newUnconfigured(t, simulator.Options{}).backend.(*backend)
+	b.Route("config") // compiles the patterns
+	given := map[string]bool{"hidden-field": true, "": true, "Value": true}
+	for _, path := range b.Paths {
+		for field := range path.Fields {
+			given[field] = true
+		}
+	}
+	found := map[string]bool{}
+	for _, path := range b.Paths {
+		if path.TakesArbitraryInput {
+			continue // names that no secret can have: refuses everything
+		}
+		for op := range path.Operations {
+			what := operationName(op) + " " + shownPath(path)
+			found[what] = true
+			t.Run(string(op)+" "+shownPath(path), func(t *testing.T) {
+				t.Parallel()
+				sweep, known := swept[what]
+				require.True(t, known, "say in swept what this operation reads")
+				require.ElementsMatch(t, readFields(path, op), slices.Collect(maps.Keys(sweep.other)), "say in swept what this operation reads")
+				plain := sweepOnce(t, path, op, sweep.plain, nil)
+				for field := range given {
+					other, read := sweep.other[field]
+					if !read {
+						other = "1"
+					}
+					got := sweepOnce(t, path, op, sweep.plain, fields{field: other})
+					refused := strings.Contains(got, "takes no fields") && strings.HasPrefix(got, "400")
+					warned := strings.Contains(got, "is ignored")
+					switch {
+					case what == "list metadata/NAME": // whatever is asked
+						require.Regexp(t, "^404", got)
+					case what == "write metadata/NAME" && op == logical.CreateOperation: // whatever is given
+						require.Regexp(t, "^400", got)
+					case read:
+						require.NotEqual(t, plain, got, "%s is not used", field)
+						require.False(t, refused || warned, "%s: %s", field, got)
+					default:
+						require.Regexp(t, "^2", plain)
+						require.True(t, refused || warned, "%s is ignored in silence: %s", field, got)
+					}
+				}
+			})
+		}
+	}
+	for what := range swept {
+		require.True(t, found[what], "%s is in swept, and is no operation", what)
+	}
+	for what := range meantElsewhere {
+		require.True(t, found[what], "%s is in meantElsewhere, and is no operation", what)
+	}
+}
+
+var times = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
+
+// sweepOnce makes a request to a new mount, and tells all that came of it.
+func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, more fields) string {
+	e := newEngine(t, simulator.Options{})
+	id := e.sim.Create("one", []byte(`{"a":{"b":"hidden-1"},"value":"hidden-1"}`))
+	e.sim.AddVersion("one", []byte(`{"a":{"b":"hidden-2"},"c":"hidden-2"}`))
+	e.sim.SetStatus("one", 1, "inactive")
+	e.sim.Create("two", []byte("hidden-3"))
+	name := "one"
+	if op == logical.CreateOperation {
+		name = "new_one"
+	}
+	e.list("secrets/").ok()
+	e.sim.ResetRequests()
+
+	data := fields{}
+	maps.Copy(data, plain)
+	maps.Copy(data, more)
+	at := strings.NewReplacer("versions/N", "versions/1", "NAME", name, "ID", id).Replace(shownPath(path))
+	resp, err := e.backend.HandleRequest(t.Context(), e.request(op, at, data))
+	status, shown := http.StatusOK, []byte(nil)
+	switch coded, _ := err.(logical.HTTPCodedError); {
+	case err != nil:
+		require.NotNil(t, coded, err)
+		noneShown(t, err.Error())
+		status, shown = coded.Code(), []byte(err.Error())
+	case resp == nil && isRead(op):
+		status = http.StatusNotFound
+	case resp != nil:
+		noneShown(t, strings.Join(resp.Warnings, "\n"))
+		if op != logical.ReadOperation || shownPath(path) != "metrics" && shownPath(path) != "status" {
+			shown, err = json.Marshal(resp.Data)
+			require.NoError(t, err)
+		}
+		shown = append(shown, strings.Join(resp.Warnings, "\n")...)
+	}
+	came := fmt.Sprint(status, " ", string(shown), " calls: ", e.sim.Count())
+	for _, name := range []string{"one", "two", "new_one"} {
+		secret, there := e.sim.Secret(name)
+		came += fmt.Sprint("\n", name, there, secret.Description, secret.ExpiredAt, secret.IntegrationServiceType, secret.IntegrationServiceIDs)
+		for _, v := range secret.Versions {
+			value := string(v.Value)
+			if shownPath(path) == "generate/NAME" { // is random
+				value = fmt.Sprint(len(value), strings.Trim(value, "ab") == "")
+			}
+			came += " " + v.Status + " " + value
+		}
+	}
+	stored, err := e.storage.Get(t.Context(), configKey)
+	require.NoError(t, err)
+	if stored != nil {
+		came += "\n" + strings.ReplaceAll(string(stored.Value), e.url, "URL")
+	}
+	return times.ReplaceAllString(came, "TIME")
 }
