@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -20,71 +21,85 @@ func badRequest(format string, args ...any) error {
 	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
 
+// wording is what becomes of one kind of error.
+type wording struct {
+	kind   func(error) bool
+	status int
+	fact   string // in place of the error's own words
+	advice string
+}
+
+// wordings is what becomes of each kind of error: the first that fits. All advice about what is below
+// this package is here, and the errors below state facts alone: so no message advises twice.
+var wordings = []wording{
+	{setupReadOnly, http.StatusInternalServerError, "",
+		"Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"},
+	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA gives it out no more: write a later expired_at"},
+	{of(store.ErrIncomplete), http.StatusBadGateway, "", "secrets come and go too fast at ABEJA: try again"},
+	{of(store.ErrNotFound), http.StatusNotFound, "", "list the secrets to see which there are"},
+	{withoutVersion, http.StatusNotFound, "the secret has no version", "write a value to give it one"},
+	{is[*store.NoVersionError], http.StatusNotFound, "", "list its versions to see which there are"},
+	{of(store.ErrNoActive), http.StatusNotFound, "",
+		"make one active with 'secrets/NAME/versions/N status=active', write a new value, or read one with version=N"},
+	{of(store.ErrExists), http.StatusConflict, "", "write again to update it"},
+	{of(client.ErrUnauthorized), http.StatusBadGateway, "ABEJA refused the mount's credential, not your token",
+		"write a valid personal_access_token with its user_id, or an auth_token, to config, and see that it may use organization_id"},
+	{of(client.ErrInvalid), http.StatusBadRequest, "", "correct the request"},
+	{of(client.ErrNotFound), http.StatusNotFound, "", "list to see what there is"},
+	{of(client.ErrConflict), http.StatusConflict, "", "read its state and decide again"},
+	{of(client.ErrRateLimited), http.StatusTooManyRequests, "", "wait a little, then try again"},
+	{of(client.ErrTimeout, context.DeadlineExceeded, context.Canceled), http.StatusGatewayTimeout, "",
+		"try again, or raise request_timeout in config"},
+	{of(client.ErrBadAnswer), http.StatusBadGateway, "", "see that api_url in config is ABEJA's API, and no proxy answers in its place"},
+	{is[*tls.CertificateVerificationError], http.StatusBadGateway, "",
+		"see that api_url in config is right, and set ca_cert if its certificate is signed by a CA of your own"},
+	{of(client.ErrUnavailable), http.StatusBadGateway, "", "try again; if it lasts, see whether Vault's host reaches api_url"},
+}
+
+func of(targets ...error) func(error) bool {
+	return func(err error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
+}
+
+func is[T error](err error) bool { return errors.As(err, new(T)) }
+
+// setupReadOnly knows the error by its text, which is all that comes through the plugin's boundary.
+func setupReadOnly(err error) bool { return err.Error() == logical.ErrSetupReadOnly.Error() }
+
+func withoutVersion(err error) bool {
+	var missing *store.NoVersionError
+	return errors.As(err, &missing) && missing.Newest == 0
+}
+
 // coded gives every error its status and a sentence on what to do. The result is returned bare:
 // over the plugin's gRPC boundary a wrapped one would arrive as 500.
 func coded(err error) error {
 	if _, ok := err.(logical.HTTPCodedError); ok {
 		return err
 	}
-	cause := err
-	status, advice := http.StatusBadGateway, "try again; if it lasts, see whether Vault's host reaches api_url"
-	var cas *store.CASError
-	var withheld *store.WithheldError
-	var noVersion *store.NoVersionError
-	switch {
-	case errors.Is(err, logical.ErrUnsupportedPath), errors.Is(err, logical.ErrUnsupportedOperation), errors.Is(err, logical.ErrReadOnly):
-		return err // Vault knows what to do with these
-	case err.Error() == logical.ErrSetupReadOnly.Error(): // only its text comes through the plugin's boundary
-		status, advice = http.StatusInternalServerError, "Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"
-	case errors.As(err, &cas):
+	if cas := (*store.CASError)(nil); errors.As(err, &cas) {
 		return badRequest("%s (it is %d: read the secret and decide again)", casMismatch, cas.Current)
-	case errors.As(err, &withheld):
-		status, advice = http.StatusNotFound, "ABEJA gives it out no more: write a later expired_at"
-	case errors.Is(err, store.ErrIncomplete):
-		advice = "secrets come and go too fast at ABEJA: try again"
-	case errors.Is(err, store.ErrNotFound):
-		status, advice = http.StatusNotFound, "list the secrets to see which there are"
-	case errors.As(err, &noVersion) && noVersion.Newest == 0:
-		err = errors.New("the secret has no version")
-		status, advice = http.StatusNotFound, "write a value to give it one"
-	case errors.As(err, &noVersion):
-		status, advice = http.StatusNotFound, "list its versions to see which there are"
-	case errors.Is(err, store.ErrNoActive):
-		status, advice = http.StatusNotFound, "make one active with 'secrets/NAME/versions/N status=active', write a new value, or read one with version=N"
-	case errors.Is(err, store.ErrExists):
-		status, advice = http.StatusConflict, "write again to update it"
-	case errors.Is(err, client.ErrUnauthorized):
-		err = errors.New("ABEJA refused the mount's credential, not your token")
-		advice = "write a valid personal_access_token with its user_id, or an auth_token, to config, and see that it may use organization_id"
-	case errors.Is(err, client.ErrInvalid):
-		status, advice = http.StatusBadRequest, "correct the request"
-	case errors.Is(err, client.ErrNotFound):
-		status, advice = http.StatusNotFound, "list to see what there is"
-	case errors.Is(err, client.ErrConflict):
-		status, advice = http.StatusConflict, "read its state and decide again"
-	case errors.Is(err, client.ErrRateLimited):
-		status, advice = http.StatusTooManyRequests, "wait a little, then try again"
-	case errors.Is(err, client.ErrTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		status, advice = http.StatusGatewayTimeout, "try again, or raise request_timeout in config"
-	case errors.Is(err, client.ErrBadAnswer):
-		advice = "see that api_url in config is ABEJA's API, and no proxy answers in its place"
-	case errors.As(err, new(*tls.CertificateVerificationError)):
-		advice = "see that api_url in config is right, and set ca_cert if its certificate is signed by a CA of your own"
-	case errors.Is(err, client.ErrUnavailable):
-	default:
-		return err
 	}
-	var partial *store.PartialError
-	if errors.As(cause, &partial) && err != cause {
-		err = fmt.Errorf("the value is stored as version %d, but the rest is not: %w", partial.Version, err)
+	i := slices.IndexFunc(wordings, func(w wording) bool { return w.kind(err) })
+	if i < 0 {
+		return err // Vault's own, such as ErrUnsupportedPath, or 500
 	}
-	var call *client.Error
-	switch errors.As(cause, &call); {
-	case !errors.As(cause, new(*store.UnknownOutcomeError)):
-	case call.Op == client.OpCreateSecret || call.Op == client.OpCreateVersion:
-		advice = "write the same again: what is stored already is not stored twice"
-	default:
-		advice += "; to repeat it is safe"
+	status, fact, advice := wordings[i].status, err.Error(), wordings[i].advice
+	if wordings[i].fact != "" {
+		fact = wordings[i].fact
+		var partial *store.PartialError
+		if errors.As(err, &partial) {
+			fact = fmt.Sprintf("the value is stored as version %d, but the rest is not: %s", partial.Version, fact)
+		}
 	}
-	return logical.CodedError(status, err.Error()+": "+advice)
+	if is[*store.UnknownOutcomeError](err) {
+		var call *client.Error
+		if errors.As(err, &call) && (call.Op == client.OpCreateSecret || call.Op == client.OpCreateVersion) {
+			advice = "write the same again: what is stored already is not stored twice"
+		} else {
+			advice += "; to repeat it is safe"
+		}
+	}
+	return logical.CodedError(status, fact+": "+advice)
 }

@@ -2,8 +2,14 @@ package backend
 
 import (
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +75,77 @@ func TestWhatABEJAAnswersBecomesAStatusAndASentence(t *testing.T) {
 			}
 		})
 	}
+}
+
+// advises finds what tells the reader to do something.
+var advises = regexp.MustCompile(`\b(check|see|try|wait|set|list|make|write|read|correct|raise|give|look|run|repeat)\b`)
+
+func TestAMessageGivesItsAdviceOnce(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []simulator.FaultKind{
+		simulator.FaultStatus, simulator.FaultCut, simulator.FaultTruncate, simulator.FaultHTML, simulator.FaultEmpty,
+		simulator.FaultHuge, simulator.FaultRedirect, simulator.FaultBody,
+	} {
+		statuses := []int{200}
+		if kind == simulator.FaultStatus {
+			statuses = []int{400, 401, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504}
+		}
+		for _, status := range statuses {
+			e := seen(t)
+			e.sim.AddFault(simulator.Fault{Kind: kind, Status: status, Body: "http://127.0.0.1:1/"})
+			for _, a := range []answer{
+				e.read("secrets/one"), e.list("secrets/"), e.delete("secrets/one"), e.write("secrets/one", fields{"value": "hidden-2"}),
+				e.call(logical.CreateOperation, "secrets/new_one", fields{"value": "hidden-2"}),
+				e.write("secrets/one", fields{"description": "x"}), e.write("secrets/one/versions/1", fields{"status": "inactive"}),
+			} {
+				// "abeja: get secret: status 503: words: try again; if it lasts, see whether …"
+				text := strings.Replace(a.text, "again: what is stored", "again, what is stored", 1)
+				call, rest, _ := strings.Cut(strings.TrimPrefix(text, "abeja: "), ": ")
+				advice := strings.LastIndex(rest, ": ")
+				if strings.HasPrefix(a.text, "ABEJA refused the mount's credential") {
+					rest, advice = text, strings.LastIndex(text, ": ")
+				}
+				require.Positive(t, advice, a.text)
+				require.NotRegexp(t, advises, rest[:advice], "%s: a fact, not an advice", call)
+				require.Regexp(t, advises, rest[advice:], call)
+			}
+		}
+	}
+}
+
+// The client and the store know neither Vault nor what a field of config is called.
+func TestErrorsBelowStateFactsAlone(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, dir := range []string{"../client", "../internal/store"} {
+		files, err := filepath.Glob(dir + "/*.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+			require.NoError(t, err)
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				made, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok || made.Sel.Name != "New" && made.Sel.Name != "Errorf" {
+					return true
+				}
+				for _, arg := range call.Args {
+					if text, ok := arg.(*ast.BasicLit); ok && text.Kind == token.STRING {
+						seen++
+						require.NotRegexp(t, `\b(check|see|try|wait|set|make|write|correct|raise|give|look|run|repeat|api_url|config)\b`, text.Value, file)
+					}
+				}
+				return true
+			})
+		}
+	}
+	require.Greater(t, seen, 20)
 }
 
 func TestAnAnswerAboutSomethingElseIsNotGivenOut(t *testing.T) {

@@ -55,7 +55,7 @@ var (
 )
 
 var (
-	errNotJSON   = errors.New("the answer is not the documented JSON: check that the base URL is ABEJA's API and not a proxy's page")
+	errNotJSON   = errors.New("the answer is not the documented JSON")
 	errTooLarge  = errors.New("the answer is larger than any of ABEJA's can be")
 	errCut       = errors.New("the connection was cut before a whole HTTP answer came")
 	errOverLimit = errors.New("the limit of requests per second leaves no room before the deadline")
@@ -171,7 +171,7 @@ func cause(err error) error {
 func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) error {
 	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp), mayHaveActed: t.mayHaveActed}
 	if resp.StatusCode < 400 {
-		e.Err = errors.New("ABEJA's API redirects nowhere, but this server did: check the base URL")
+		e.Err = errors.New("ABEJA's API redirects nowhere, but this server did")
 		return e
 	}
 	var said struct {

@@ -77,7 +77,8 @@ func TestAnAnswerOfSuccessMustBeTheDocumentedJSON(t *testing.T) {
 			s := always(200, body)
 			err := x.call(t.Context(), newClient(t, s, retries(2)))
 			requireKind(t, ErrBadAnswer, err, x.op, body)
-			require.ErrorContains(t, err, "not a proxy's page", "and no more: what came may hold a value")
+			require.ErrorContains(t, err, "the answer is not the documented JSON")
+			require.True(t, strings.HasSuffix(err.Error(), "documented JSON"), "and no more: what came may hold a value")
 			require.True(t, asError(t, err).OutcomeUnknown())
 			require.Len(t, s.requests, 1, "the call has reached ABEJA: it is not sent again")
 		}
