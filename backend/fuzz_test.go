@@ -267,21 +267,35 @@ func FuzzWriteBack(f *testing.F) {
 			want = append(want, other, string(value))
 			require.Equal(t, want, at(), "%s: a version that was written back is something else", path)
 		}
-		// Nothing that a patch of nothing, or of one more key, meets is lost.
-		before := read("data/one", nil)["data"].(map[string]any)
+		// A patch of nothing changes nothing, and one of one more key adds just that, or is refused.
 		e.does(logical.PatchOperation, "data/one", fields{"data": fields{}})
 		require.Equal(t, want, at(), "a patch of nothing changes something")
+		before := read("data/one", nil)["data"].(map[string]any)
 		if _, err := e.does(logical.PatchOperation, "data/one", fields{"data": fields{"one more": 1}}); err != nil {
 			require.Equal(t, http.StatusBadRequest, statusOf(t, nil, err))
 			require.Equal(t, want, at(), "a patch that is refused changes something")
 			return
 		}
-		after := read("data/one", nil)["data"].(map[string]any)
-		require.Equal(t, 1.0, after["one more"])
-		if delete(after, "one more"); before["one more"] == nil {
-			require.Equal(t, before, after)
+		if _, had := before["one more"]; had {
+			return
+		}
+		before["one more"] = 1.0
+		require.Equal(t, before, read("data/one", nil)["data"])
+		patched := at()[len(want)]
+		require.Equal(t, tokens(string(value))+2, tokens(patched), "a patch loses a part of %s", value)
+		if escaped := strings.Contains(strings.ToLower(string(value)), "ufffd"); !escaped {
+			require.Equal(t, strings.Count(string(value), "\ufffd"), strings.Count(patched, "\ufffd"), "a patch loses a character of %s", value)
 		}
 	})
+}
+
+// tokens counts the parts of a JSON text.
+func tokens(text string) (n int) {
+	for d := json.NewDecoder(strings.NewReader(text)); ; n++ {
+		if _, err := d.Token(); err != nil {
+			return n
+		}
+	}
 }
 
 // FuzzConfig: no write stores a config that cannot be used, none shows a credential, and the stored
