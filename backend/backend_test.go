@@ -364,7 +364,7 @@ func engineSuite(t *testing.T, behavior simulator.Behavior) {
 		"what goes with a secret is changed":            changeAttributes,
 		"what goes with a secret is cleared":            clearAttributes,
 		"check-and-set":                                 checkAndSet,
-		"a deleted secret is gone":                      deleteSecret,
+		"a deleted secret is gone":                      deletedSecret,
 		"create never changes what was made elsewhere":  createBehindVault,
 		"update never makes what was deleted elsewhere": updateBehindVault,
 		"a secret made again is found":                  madeAgain,

@@ -17,6 +17,17 @@ import (
 // casMismatch is the wording of KV v2, on which clients rely.
 const casMismatch = "check-and-set parameter did not match the current version"
 
+// errGone says that there is nothing to change: only a create makes a secret.
+var errGone = errors.New("there is no such secret")
+
+// deniedError is a secret that has expired, in a mount that refuses those.
+type deniedError struct{ *store.WithheldError }
+
+// Error implements error.
+func (e *deniedError) Error() string {
+	return "the secret has " + e.WithheldError.Error() + ", and the mount's config has expired_secrets=deny"
+}
+
 func badRequest(format string, args ...any) error {
 	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
@@ -34,6 +45,8 @@ type wording struct {
 var wordings = []wording{
 	{setupReadOnly, http.StatusInternalServerError, "",
 		"Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"},
+	{is[*deniedError], http.StatusForbidden, "", "write a later expired_at"},
+	{of(errGone), http.StatusNotFound, "", "write it again by its name, with a value, to create it"},
 	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA gives it out no more: write a later expired_at"},
 	{of(store.ErrIncomplete), http.StatusBadGateway, "", "secrets come and go too fast at ABEJA: try again"},
 	{of(store.ErrNotFound), http.StatusNotFound, "", "list the secrets to see which there are"},

@@ -51,38 +51,27 @@ func (b *backend) pathGenerate() *framework.Path {
 			"password_policy": {Type: framework.TypeString, Description: "A password policy of Vault, in place of length and charset."},
 			"return_value":    {Type: framework.TypeBool, Description: "Return the value too."},
 		},
-		ExistenceCheck: b.secretExists,
+		ExistenceCheck: b.exists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: &framework.PathOperation{Callback: b.generate, Summary: "Create the secret with a random value.", Responses: responses},
-			logical.UpdateOperation: &framework.PathOperation{Callback: b.generate, Summary: "Give the secret a new random value.", Responses: responses},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(b.generate), Summary: "Create the secret with a random value.", Responses: responses},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(b.generate), Summary: "Give the secret a new random value.", Responses: responses},
 		},
 	}
 }
 
-func (b *backend) generate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, err := secretName(d)
-	if err != nil {
-		return nil, err
-	}
-	value, err := b.randomValue(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	m, err := b.mount(ctx, req)
+func (b *backend) generate(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	value, err := b.randomValue(ctx, r.fields)
 	if err != nil {
 		return nil, err
 	}
 	var written store.Written
-	if req.Operation == logical.CreateOperation {
-		if err := checkNewName(m.config.NamePrefix + name); err != nil {
-			return nil, err
-		}
-		written, err = m.store.Create(ctx, client.NewSecret{Name: name, Value: []byte(value)}, nil)
+	if r.req.Operation == logical.CreateOperation {
+		written, err = r.create(ctx, client.NewSecret{Value: []byte(value)}, nil)
 	} else {
-		written, err = m.store.Update(ctx, store.ByName(name), store.Update{Value: []byte(value)})
+		written, err = r.store.Update(ctx, r.secret, store.Update{Value: []byte(value)})
 	}
-	resp, err := writtenResponse(written, goneForWrite(err))
-	if err == nil && d.Get("return_value").(bool) {
+	resp, err := writtenResponse(written, err)
+	if err == nil && r.fields.Get("return_value").(bool) {
 		resp.Data["value"] = value
 	}
 	return resp, err

@@ -5,7 +5,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
@@ -28,14 +27,7 @@ func (b *backend) pathIDsList() *framework.Path {
 }
 
 func (b *backend) pathID() *framework.Path {
-	ref := func(d *framework.FieldData) (store.Ref, error) {
-		id := d.Get("id").(string)
-		if !client.ValidID(id) {
-			return store.Ref{}, badRequest("an id must have 1 to 64 letters, digits, '_' or '-'")
-		}
-		return store.ByID(id), nil
-	}
-	p := b.secretPath("ids/(?P<id>[^/]+)", "secret-by-id", ref)
+	p := b.secretPath("ids/(?P<id>[^/]+)", "secret-by-id")
 	p.HelpSynopsis, p.HelpDescription = idSynopsis, strings.TrimSpace(idDescription)
 	p.Fields["id"] = &framework.FieldSchema{
 		Type: framework.TypeString, Required: true,

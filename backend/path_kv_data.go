@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/mitchellh/mapstructure"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
@@ -39,34 +38,28 @@ func (b *backend) pathKVData() *framework.Path {
 		HelpSynopsis:    dataSynopsis,
 		HelpDescription: strings.TrimSpace(dataDescription),
 		Fields: map[string]*framework.FieldSchema{
-			"path":    kvNameField,
+			"path":    nameField,
 			"version": {Type: framework.TypeInt, Query: true, Description: "Read this version; the newest when not given."},
 			"data":    {Type: framework.TypeMap, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The map to store."},
 			"options": {Type: framework.TypeMap, Description: "'cas' in it writes only if that is the current version; 0: only if there is no such secret."},
 		},
-		ExistenceCheck: b.kvExists,
+		ExistenceCheck: b.exists,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readKVData, Summary: "Read a version.", DisplayAttrs: verb("read"),
+				Callback: b.onSecret(readKVData), Summary: "Read a version.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version.", Fields: map[string]*framework.FieldSchema{
 					"data":     {Type: framework.TypeMap, Description: "The map that is stored.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 					"metadata": {Type: framework.TypeMap, Description: "The version's number, times and state."},
 				}}}},
 			},
-			logical.CreateOperation: &framework.PathOperation{Callback: b.createKVData, Summary: "Create the secret.", DisplayAttrs: verb("write"), Responses: written},
-			logical.UpdateOperation: &framework.PathOperation{Callback: b.updateKVData, Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
-			logical.PatchOperation:  &framework.PathOperation{Callback: b.patchKVData, Summary: "Merge into the current version.", DisplayAttrs: verb("patch"), Responses: written},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(createKVData), Summary: "Create the secret.", DisplayAttrs: verb("write"), Responses: written},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(updateKVData), Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
+			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(patchKVData), Summary: "Merge into the current version.", DisplayAttrs: verb("patch"), Responses: written},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.deleteKVData, Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete brings it back."),
+				Callback: b.onSecret(deleteKVData), Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete brings it back."),
 			},
 		},
 	}
-}
-
-// kvNameField has the name that KV v2 gives it.
-var kvNameField = &framework.FieldSchema{
-	Type: framework.TypeString, Required: true,
-	Description: "The secret's name: ASCII letters, digits, '_' and '-'.",
 }
 
 var kvVersionAnswer = map[string]*framework.FieldSchema{
@@ -77,57 +70,35 @@ var kvVersionAnswer = map[string]*framework.FieldSchema{
 	"custom_metadata": {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
 }
 
-func kvName(d *framework.FieldData) (string, error) {
-	return checkedName(d.Get("path").(string))
-}
-
-func (b *backend) kvExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	return b.exists(ctx, req, d.Get("path").(string))
-}
-
-// kvMount gives what every KV path begins with.
-func (b *backend) kvMount(ctx context.Context, req *logical.Request, d *framework.FieldData) (*mount, store.Ref, error) {
-	name, err := kvName(d)
-	if err != nil {
-		return nil, store.Ref{}, err
-	}
-	m, err := b.mount(ctx, req)
-	return m, store.ByName(name), err
-}
-
-func (b *backend) readKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	return b.readKV(ctx, req, d, "data", func(m map[string]any) map[string]any { return m })
+func readKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	return r.readKV(ctx, "data", func(m map[string]any) map[string]any { return m })
 }
 
 // readKV answers a read of a version with what show makes of its map, under key.
-func (b *backend) readKV(ctx context.Context, req *logical.Request, d *framework.FieldData, key string, show func(map[string]any) map[string]any) (*logical.Response, error) {
-	m, r, err := b.kvMount(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
+func (r *secretRequest) readKV(ctx context.Context, key string, show func(map[string]any) map[string]any) (*logical.Response, error) {
 	pick := store.Newest
-	if n := d.Get("version").(int); n > 0 {
+	if n := r.fields.Get("version").(int); n > 0 {
 		pick = store.Pick(n)
 	}
-	reading, err := m.store.Read(ctx, r, pick)
+	reading, err := r.store.Read(ctx, r.secret, pick)
 	var missing *store.NoVersionError
 	switch {
 	case errors.As(err, &missing) && pick > 0 && int(pick) < missing.Newest:
 		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{
 			key: nil, "metadata": kvVersion(int(pick), nil, missing.Secret),
-		}}, req, http.StatusNotFound)
+		}}, r.req, http.StatusNotFound)
 	case err != nil:
-		return nil, m.expired(err)
+		return nil, err
 	}
 	v := reading.Version
 	resp := &logical.Response{Data: map[string]any{
 		key: nil, "metadata": kvVersion(v.Number, v, reading.Secret),
 	}}
-	if err := m.warn(resp, &reading); err != nil {
+	if err := r.warn(resp, &reading); err != nil {
 		return nil, err
 	}
 	if v.Status != client.Active {
-		return logical.RespondWithStatusCode(resp, req, http.StatusNotFound)
+		return logical.RespondWithStatusCode(resp, r.req, http.StatusNotFound)
 	}
 	resp.Data[key] = show(decodeMap(v.Value))
 	return resp, nil
@@ -171,22 +142,12 @@ func kvWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) 
 	if !ok {
 		return nil, nil, badRequest("no data provided")
 	}
-	options, _ := d.Get("options").(map[string]any)
-	if raw, given := options["cas"]; given {
-		cas = new(int)
-		if err := mapstructure.WeakDecode(raw, cas); err != nil {
-			return nil, nil, badRequest("error parsing check-and-set parameter")
-		}
-	}
-	return data, cas, nil
+	cas, err = givenCAS(d)
+	return data, cas, err
 }
 
-func (b *backend) createKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, err := kvName(d)
-	if err != nil {
-		return nil, err
-	}
-	data, cas, err := kvWrite(d)
+func createKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	data, cas, err := kvWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
@@ -194,19 +155,12 @@ func (b *backend) createKVData(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
-	m, err := b.mount(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkNewName(m.config.NamePrefix + name); err != nil {
-		return nil, err
-	}
-	written, err := m.store.Create(ctx, client.NewSecret{Name: name, Value: value}, cas)
-	return kvWritten(data, written, existsForCAS(err, cas))
+	written, err := r.create(ctx, client.NewSecret{Value: value}, cas)
+	return kvWritten(data, written, err)
 }
 
-func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	data, cas, err := kvWrite(d)
+func updateKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	data, cas, err := kvWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
@@ -214,12 +168,8 @@ func (b *backend) updateKVData(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
-	m, r, err := b.kvMount(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
-	written, err := m.store.Update(ctx, r, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
-	return kvWritten(data, written, goneForWrite(err))
+	written, err := r.store.Update(ctx, r.secret, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
+	return kvWritten(data, written, err)
 }
 
 func kvWritten(data map[string]any, w store.Written, err error) (*logical.Response, error) {
@@ -234,23 +184,19 @@ func kvWritten(data map[string]any, w store.Written, err error) (*logical.Respon
 
 // patchKVData merges into the version that it has read, and begins anew when another writer was
 // faster.
-func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	data, cas, err := kvWrite(d)
-	if err != nil {
-		return nil, err
-	}
-	m, r, err := b.kvMount(ctx, req, d)
+func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	data, cas, err := kvWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
 	for {
-		secret, err := m.store.Get(ctx, r)
+		secret, err := r.store.Get(ctx, r.secret)
 		if err != nil {
-			return nil, m.expired(err)
+			return nil, err
 		}
 		current := store.Newest.Of(secret.Versions)
 		if current == nil {
-			return logical.RespondWithStatusCode(nil, req, http.StatusNotFound)
+			return logical.RespondWithStatusCode(nil, r.req, http.StatusNotFound)
 		}
 		if cas != nil && *cas != current.Number {
 			return nil, &store.CASError{Current: current.Number}
@@ -258,17 +204,17 @@ func (b *backend) patchKVData(ctx context.Context, req *logical.Request, d *fram
 		if current.Status != client.Active {
 			return logical.RespondWithStatusCode(&logical.Response{
 				Data: kvVersion(current.Number, current, secret),
-			}, req, http.StatusNotFound)
+			}, r.req, http.StatusNotFound)
 		}
 		value, err := patchedMap(current.Value, data)
 		if err != nil {
 			return nil, err
 		}
-		written, err := m.store.Update(ctx, r, store.Update{Value: value, CAS: &current.Number, Against: store.Newest})
+		written, err := r.store.Update(ctx, r.secret, store.Update{Value: value, CAS: &current.Number, Against: store.Newest})
 		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
 			continue
 		}
-		return kvWritten(data, written, goneForWrite(err))
+		return kvWritten(data, written, err)
 	}
 }
 
@@ -295,19 +241,14 @@ func merged(into, patch map[string]any) map[string]any {
 
 // deleteKVData does nothing when the newest version is inactive already, so that a repeated
 // delete never reaches an older one.
-func (b *backend) deleteKVData(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	m, r, err := b.kvMount(ctx, req, d)
+func deleteKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	versions, err := r.store.Versions(ctx, r.secret)
 	if err != nil {
 		return nil, err
-	}
-	r = r.Surely()
-	versions, err := m.store.Versions(ctx, r)
-	if err != nil {
-		return nil, ignoreAbsent(err)
 	}
 	newest := store.Newest.Of(versions)
 	if newest == nil {
 		return nil, nil
 	}
-	return nil, ignoreAbsent(m.store.SetStatus(ctx, r, newest.Number, client.Inactive))
+	return nil, r.store.SetStatus(ctx, r.secret, newest.Number, client.Inactive)
 }

@@ -38,23 +38,23 @@ func (b *backend) pathKVMetadata() *framework.Path {
 		HelpSynopsis:    metadataSynopsis,
 		HelpDescription: strings.TrimSpace(metadataDescription),
 		Fields: map[string]*framework.FieldSchema{
-			"path":                 kvNameField,
+			"path":                 nameField,
 			"custom_metadata":      {Type: framework.TypeMap, Description: "'description' of the secret; no other key."},
 			"max_versions":         {Type: framework.TypeInt, Description: "0, the default: ABEJA decides how many versions it keeps."},
 			"cas_required":         {Type: framework.TypeBool, Description: "false, the default: check-and-set cannot be demanded."},
 			"delete_version_after": {Type: framework.TypeDurationSecond, Description: "0, the default: versions are not deleted by time."},
 		},
-		ExistenceCheck: b.kvExists,
+		ExistenceCheck: b.exists,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readKVMetadata, Summary: "Read the versions and times.", DisplayAttrs: verb("read"),
+				Callback: b.onSecret(readKVMetadata), Summary: "Read the versions and times.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret without its values.", Fields: kvMetadataAnswer}}},
 			},
-			logical.CreateOperation: &framework.PathOperation{Callback: b.createKVMetadata, Summary: "Refuse metadata of a secret that does not exist.", DisplayAttrs: verb("write"), Responses: noContent("Never.")},
-			logical.UpdateOperation: &framework.PathOperation{Callback: b.writeKVMetadata, Summary: "Set the description.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
-			logical.PatchOperation:  &framework.PathOperation{Callback: b.writeKVMetadata, Summary: "Set or clear the description.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(createKVMetadata), Summary: "Refuse metadata of a secret that does not exist.", DisplayAttrs: verb("write"), Responses: noContent("Never.")},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set the description.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
+			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set or clear the description.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
 			logical.ListOperation:   &framework.PathOperation{Callback: emptyFolder, Unpublished: true},
-			logical.DeleteOperation: &framework.PathOperation{Callback: b.deleteKVMetadata, Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("There is no such secret any more.")},
+			logical.DeleteOperation: &framework.PathOperation{Callback: b.onSecret(deleteKVMetadata), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("There is no such secret any more.")},
 		},
 	}
 }
@@ -77,14 +77,10 @@ func emptyFolder(context.Context, *logical.Request, *framework.FieldData) (*logi
 	return nil, nil
 }
 
-func (b *backend) readKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	m, r, err := b.kvMount(ctx, req, d)
+func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	secret, err := r.store.Get(ctx, r.secret)
 	if err != nil {
 		return nil, err
-	}
-	secret, err := m.store.Get(ctx, r)
-	if err != nil {
-		return nil, m.expired(err)
 	}
 	newest, updated := 0, secret.CreatedAt.Time
 	if v := store.Newest.Of(secret.Versions); v != nil {
@@ -117,27 +113,19 @@ func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
 	return about
 }
 
-func (b *backend) createKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, err := kvName(d)
-	if err != nil {
-		return nil, err
-	}
-	m, err := b.mount(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.store.Absent(ctx, name); err != nil {
+func createKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	if err := r.store.Absent(ctx, r.name); err != nil {
 		return nil, err
 	}
 	return nil, badRequest("there is no such secret, and ABEJA keeps none without a value: write data/NAME first")
 }
 
 // writeKVMetadata replaces the description, or with PATCH merges into it.
-func (b *backend) writeKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	if d.Get("max_versions").(int) != 0 || d.Get("cas_required").(bool) || d.Get("delete_version_after").(int) != 0 {
+func writeKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	if r.fields.Get("max_versions").(int) != 0 || r.fields.Get("cas_required").(bool) || r.fields.Get("delete_version_after").(int) != 0 {
 		return nil, badRequest("max_versions, cas_required and delete_version_after must be left at 0, false and 0: ABEJA has no such settings")
 	}
-	raw, given := d.Raw["custom_metadata"]
+	raw, given := r.fields.Raw["custom_metadata"]
 	custom, _ := raw.(map[string]any)
 	description := ""
 	for key, value := range custom {
@@ -145,28 +133,20 @@ func (b *backend) writeKVMetadata(ctx context.Context, req *logical.Request, d *
 		switch {
 		case key != "description":
 			return nil, badRequest("custom_metadata can have the key 'description' alone: ABEJA has room for no other")
-		case value == nil && req.Operation == logical.PatchOperation:
+		case value == nil && r.req.Operation == logical.PatchOperation:
 		case !ok || text == "" || len(text) > maxDescription:
 			return nil, badRequest("custom_metadata's description must be text of 1 to %d bytes", maxDescription)
 		}
 		description = text
 	}
-	m, r, err := b.kvMount(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
 	var u store.Update
-	if given && (req.Operation != logical.PatchOperation || raw == nil || len(custom) > 0) {
+	if given && (r.req.Operation != logical.PatchOperation || raw == nil || len(custom) > 0) {
 		u.Description = &description
 	}
-	_, err = m.store.Update(ctx, r, u)
-	return nil, goneForWrite(err)
+	_, err := r.store.Update(ctx, r.secret, u)
+	return nil, err
 }
 
-func (b *backend) deleteKVMetadata(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	m, r, err := b.kvMount(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
-	return nil, m.store.Delete(ctx, r)
+func deleteKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	return nil, r.store.Delete(ctx, r.secret)
 }

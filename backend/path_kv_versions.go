@@ -34,22 +34,18 @@ func (b *backend) pathKVDestroy() *framework.Path {
 // kvVersionsPath makes a path that does something to each of the versions that it is given. As in
 // KV v2, versions and secrets that are not there are passed over.
 func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context, *store.Store, store.Ref, int) error) *framework.Path {
-	write := func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		versions := d.Get("versions").([]int)
+	write := func(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+		versions := r.fields.Get("versions").([]int)
 		if len(versions) == 0 {
 			return nil, badRequest("No version number provided")
-		}
-		m, r, err := b.kvMount(ctx, req, d)
-		if err != nil {
-			return nil, err
 		}
 		wanted := make(map[int]bool, len(versions))
 		for _, n := range versions {
 			wanted[n] = true
 		}
 		// Only those that are there: one request could else cause any number of them at ABEJA.
-		r = r.Surely()
-		there, err := m.store.Versions(ctx, r)
+		secret := r.secret.Surely()
+		there, err := r.store.Versions(ctx, secret)
 		if err != nil {
 			return nil, ignoreAbsent(err)
 		}
@@ -57,7 +53,7 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 			if !wanted[v.Number] {
 				continue
 			}
-			if err := ignoreAbsent(do(ctx, m.store, r, v.Number)); err != nil {
+			if err := ignoreAbsent(do(ctx, r.store, r.secret, v.Number)); err != nil {
 				return nil, err
 			}
 		}
@@ -69,11 +65,11 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 		HelpSynopsis:    synopsis,
 		HelpDescription: "versions is a list of version numbers of the secret. What is not there is passed over.",
 		Fields: map[string]*framework.FieldSchema{
-			"path":     kvNameField,
+			"path":     nameField,
 			"versions": {Type: framework.TypeCommaIntSlice, Required: true, Description: "The numbers of the versions."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: &framework.PathOperation{Callback: write, Summary: synopsis, Responses: noContent("Done.")},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(write), Summary: synopsis, Responses: noContent("Done.")},
 		},
 	}
 }
@@ -93,9 +89,9 @@ levels deep; 0, the default, all of them.`
 )
 
 func (b *backend) pathKVSubkeys() *framework.Path {
-	read := func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		depth := d.Get("depth").(int)
-		return b.readKV(ctx, req, d, "subkeys", func(m map[string]any) map[string]any { return subkeys(m, depth) })
+	read := func(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+		depth := r.fields.Get("depth").(int)
+		return r.readKV(ctx, "subkeys", func(m map[string]any) map[string]any { return subkeys(m, depth) })
 	}
 	return &framework.Path{
 		Pattern:         "subkeys/(?P<path>.+)",
@@ -103,13 +99,13 @@ func (b *backend) pathKVSubkeys() *framework.Path {
 		HelpSynopsis:    subkeysSynopsis,
 		HelpDescription: strings.TrimSpace(subkeysDescription),
 		Fields: map[string]*framework.FieldSchema{
-			"path":    kvNameField,
+			"path":    nameField,
 			"version": {Type: framework.TypeInt, Query: true, Description: "Read this version; the newest when not given."},
 			"depth":   {Type: framework.TypeInt, Query: true, Description: "How many levels to show; 0 shows all."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: read, Summary: subkeysSynopsis,
+				Callback: b.onSecret(read), Summary: subkeysSynopsis,
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The keys.", Fields: map[string]*framework.FieldSchema{
 					"subkeys":  {Type: framework.TypeMap, Description: "The keys, with null for values."},
 					"metadata": {Type: framework.TypeMap, Description: "The version's number, times and state."},

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -53,16 +52,12 @@ func (b *backend) pathSecretsList() *framework.Path {
 }
 
 func (b *backend) pathSecret() *framework.Path {
-	ref := func(d *framework.FieldData) (store.Ref, error) {
-		name, err := secretName(d)
-		return store.ByName(name), err
-	}
-	p := b.secretPath("secrets/(?P<name>[^/]+)", "secret", ref)
+	p := b.secretPath("secrets/(?P<name>[^/]+)", "secret")
 	p.HelpSynopsis, p.HelpDescription = secretSynopsis, strings.TrimSpace(secretDescription)
 	p.Fields["name"] = nameField
-	p.ExistenceCheck = b.secretExists
+	p.ExistenceCheck = b.exists
 	p.Operations[logical.CreateOperation] = &framework.PathOperation{
-		Callback: b.createSecret, Summary: "Create the secret.",
+		Callback: b.onSecret(createSecret), Summary: "Create the secret.",
 		Responses:    map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}},
 		DisplayAttrs: verb("write"),
 	}
@@ -180,8 +175,8 @@ func itemInfo(key string, item store.Item) map[string]any {
 	return info
 }
 
-// secretPath makes a path with what can be done to a secret that exists, by whatever ref finds it.
-func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Path {
+// secretPath makes a path with what can be done to a secret that exists.
+func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 	written := map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}}
 	return &framework.Path{
 		Pattern:      pattern,
@@ -200,17 +195,17 @@ func (b *backend) secretPath(pattern, suffix string, ref refFunc) *framework.Pat
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readSecret(ref), Summary: "Read the secret with its value.", DisplayAttrs: verb("read"),
+				Callback: b.onSecret(readSecret), Summary: "Read the secret with its value.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret.", Fields: secretAnswer}}},
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.updateSecret(ref), Summary: "Change the secret.", DisplayAttrs: verb("write"), Responses: written,
+				Callback: b.onSecret(updateSecret), Summary: "Change the secret.", DisplayAttrs: verb("write"), Responses: written,
 			},
 			logical.PatchOperation: &framework.PathOperation{
-				Callback: b.updateSecret(ref), Summary: "Change the secret; null clears a field.", DisplayAttrs: verb("patch"), Responses: written,
+				Callback: b.onSecret(updateSecret), Summary: "Change the secret; null clears a field.", DisplayAttrs: verb("patch"), Responses: written,
 			},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.deleteSecret(ref), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"),
+				Callback: b.onSecret(deleteSecret), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"),
 				Responses: noContent("There is no such secret any more."),
 			},
 		},
@@ -240,61 +235,21 @@ var secretAnswer = map[string]*framework.FieldSchema{
 	"updated_at":               {Type: framework.TypeString, Description: "When ABEJA last changed the secret's record."},
 }
 
-// refFunc finds out which secret a request means.
-type refFunc func(*framework.FieldData) (store.Ref, error)
-
-const nameRule = "a secret's name must have 1 to 512 ASCII letters, digits, '_' and '-', and no slash"
-
-func secretName(d *framework.FieldData) (string, error) {
-	return checkedName(d.Get("name").(string))
-}
-
-func checkedName(name string) (string, error) {
-	if !store.ValidName(name) {
-		return "", badRequest("%s", nameRule)
-	}
-	return name, nil
-}
-
-func (b *backend) secretExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	return b.exists(ctx, req, d.Get("name").(string))
-}
-
-func (b *backend) exists(ctx context.Context, req *logical.Request, name string) (bool, error) {
-	if !store.ValidName(name) {
-		return false, nil // the handler refuses, once the policy has let the request through
-	}
-	m, err := b.mount(ctx, req)
-	if err != nil || !store.ValidName(m.config.NamePrefix+name) {
-		return false, nil
-	}
-	return m.store.Exists(ctx, name), nil
-}
-
-func (b *backend) readSecret(ref refFunc) framework.OperationFunc {
-	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		r, err := ref(d)
-		if err != nil {
+func readSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	pick := store.Current
+	if text, ok := r.fields.GetOk("version"); ok {
+		var err error
+		if pick, err = versionNumber(text.(string)); err != nil {
 			return nil, err
 		}
-		pick := store.Current
-		if text, ok := d.GetOk("version"); ok {
-			if pick, err = versionNumber(text.(string)); err != nil {
-				return nil, err
-			}
-		}
-		return b.read(ctx, req, r, pick)
 	}
+	return r.read(ctx, pick)
 }
 
-func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, pick store.Pick) (*logical.Response, error) {
-	m, err := b.mount(ctx, req)
+func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Response, error) {
+	reading, err := r.store.Read(ctx, r.secret, pick)
 	if err != nil {
 		return nil, err
-	}
-	reading, err := m.store.Read(ctx, r, pick)
-	if err != nil {
-		return nil, m.expired(err)
 	}
 	s, v := reading.Secret, reading.Version
 	resp := &logical.Response{Data: map[string]any{
@@ -315,7 +270,7 @@ func (b *backend) read(ctx context.Context, req *logical.Request, r store.Ref, p
 		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
 	}
 	encodeValue(resp.Data, v.Value)
-	if err := m.warn(resp, &reading); err != nil {
+	if err := r.warn(resp, &reading); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -330,46 +285,29 @@ func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	if at.IsZero() || at.After(time.Now()) {
 		return nil
 	}
-	withheld := &store.WithheldError{ExpiredAt: at}
-	if err := m.expired(withheld); err != error(withheld) {
+	expired := &store.WithheldError{ExpiredAt: at}
+	if err := m.denied(expired); err != nil {
 		return err
 	}
-	resp.AddWarning("This secret has " + withheld.Error() + ".")
+	resp.AddWarning("This secret has " + expired.Error() + ".")
 	return nil
 }
 
-// expired turns a secret that has expired into the refusal that the config asks for.
-func (m *mount) expired(err error) error {
-	if withheld, ok := err.(*store.WithheldError); ok && m.config.ExpiredSecrets == expiredDeny {
-		return logical.CodedError(http.StatusForbidden, "the secret has "+withheld.Error()+
-			", and the mount's config has expired_secrets=deny: write a later expired_at")
-	}
-	return err
-}
-
-func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, err := secretName(d)
+func createSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	w, err := parseWrite(r.fields)
 	if err != nil {
-		return nil, err
-	}
-	w, err := parseWrite(d)
-	if err != nil {
-		return nil, err
-	}
-	m, err := b.mount(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkNewName(m.config.NamePrefix + name); err != nil {
 		return nil, err
 	}
 	if w.Value == nil {
-		if err := m.store.Absent(ctx, name); err != nil {
+		if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
+			return nil, err
+		}
+		if err := r.store.Absent(ctx, r.name); err != nil {
 			return nil, err
 		}
 		return nil, badRequest("there is no such secret: creating one needs a value")
 	}
-	n := client.NewSecret{Name: name, Value: w.Value, ExpiredAt: w.ExpiredAt}
+	n := client.NewSecret{Value: w.Value, ExpiredAt: w.ExpiredAt}
 	if n.ExpiredAt != nil && n.ExpiredAt.IsZero() {
 		n.ExpiredAt = nil
 	}
@@ -382,48 +320,21 @@ func (b *backend) createSecret(ctx context.Context, req *logical.Request, d *fra
 	if w.IntegrationServiceIDs != nil {
 		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
 	}
-	written, err := m.store.Create(ctx, n, w.CAS)
-	resp, err := writtenResponse(written, existsForCAS(err, w.CAS))
-	warnReplaced(resp, d.Raw["value"])
+	written, err := r.create(ctx, n, w.CAS)
+	resp, err := writtenResponse(written, err)
+	warnReplaced(resp, r.fields.Raw["value"])
 	return resp, err
 }
 
-// existsForCAS words a create that met a secret of which Vault did not know as a mismatch, for one
-// who has asked for just this with cas=0.
-func existsForCAS(err error, cas *int) error {
-	if cas != nil && *cas == 0 && errors.Is(err, store.ErrExists) {
-		return badRequest("%s (the secret exists: read it and decide again)", casMismatch)
+func updateSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	w, err := parseWrite(r.fields)
+	if err != nil {
+		return nil, err
 	}
-	return err
-}
-
-func (b *backend) updateSecret(ref refFunc) framework.OperationFunc {
-	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		r, err := ref(d)
-		if err != nil {
-			return nil, err
-		}
-		w, err := parseWrite(d)
-		if err != nil {
-			return nil, err
-		}
-		m, err := b.mount(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		written, err := m.store.Update(ctx, r, w)
-		resp, err := writtenResponse(written, m.expired(goneForWrite(err)))
-		warnReplaced(resp, d.Raw["value"])
-		return resp, err
-	}
-}
-
-// goneForWrite words that there is nothing to update: an update never creates.
-func goneForWrite(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return logical.CodedError(http.StatusNotFound, "there is no such secret: write it again by its name, with a value, to create it")
-	}
-	return err
+	written, err := r.store.Update(ctx, r.secret, w)
+	resp, err := writtenResponse(written, err)
+	warnReplaced(resp, r.fields.Raw["value"])
+	return resp, err
 }
 
 func writtenResponse(w store.Written, err error) (*logical.Response, error) {
@@ -437,18 +348,8 @@ func writtenResponse(w store.Written, err error) (*logical.Response, error) {
 	return resp, nil
 }
 
-func (b *backend) deleteSecret(ref refFunc) framework.OperationFunc {
-	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-		r, err := ref(d)
-		if err != nil {
-			return nil, err
-		}
-		m, err := b.mount(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		return nil, m.store.Delete(ctx, r)
-	}
+func deleteSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	return nil, r.store.Delete(ctx, r.secret)
 }
 
 func textOrNil(text string) any {

@@ -185,7 +185,7 @@ func checkAndSet(t *testing.T, e *engine) {
 	e.holds("two", "hidden-4")
 }
 
-func deleteSecret(t *testing.T, e *engine) {
+func deletedSecret(t *testing.T, e *engine) {
 	e.write("secrets/one", fields{"value": "hidden-1"}).ok()
 	e.write("secrets/two", fields{"value": "hidden-2"}).ok()
 	e.delete("secrets/one").ok()
@@ -359,11 +359,11 @@ func refusedByABEJA(t *testing.T, e *engine) {
 	e.read("secrets/one", fields{"version": 999}).refused(http.StatusNotFound, "no such version")
 	e.read("secrets/one/versions/999").refused(http.StatusNotFound, "no such version")
 	e.write("secrets/one/versions/999", fields{"status": "inactive"}).refused(http.StatusNotFound, "no such version")
-	e.delete("secrets/one/versions/999").refused(http.StatusNotFound, "no such version")
+	e.delete("secrets/one/versions/999").ok()
 	e.list("secrets/two/versions/").refused(http.StatusNotFound, "no such secret")
 	e.read("secrets/two/versions/1").refused(http.StatusNotFound, "no such secret")
 	e.write("secrets/two/versions/1", fields{"status": "inactive"}).refused(http.StatusNotFound, "no such secret")
-	e.delete("secrets/two/versions/1").refused(http.StatusNotFound, "no such secret")
+	e.delete("secrets/two/versions/1").ok()
 	e.read("ids/"+unknown).refused(http.StatusNotFound, "no such secret")
 	e.write("ids/"+unknown, fields{"value": "hidden-2"}).refused(http.StatusNotFound, "no such secret", "by its name")
 	e.patch("ids/"+unknown, fields{"value": "hidden-2"}).refused(http.StatusNotFound, "no such secret")

@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 const (
@@ -35,7 +34,7 @@ func (b *backend) pathVersionsList() *framework.Path {
 		Fields:          map[string]*framework.FieldSchema{"name": nameField},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation: &framework.PathOperation{
-				Callback: b.listVersions, Summary: versionsSynopsis,
+				Callback: b.onSecret(listVersions), Summary: versionsSynopsis,
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version numbers, and what ABEJA tells of each.", Fields: map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "The version numbers."},
 					"key_info": {Type: framework.TypeMap, Description: "Id, status and times of each version."},
@@ -58,33 +57,25 @@ func (b *backend) pathVersion() *framework.Path {
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.readVersion, Summary: "Read the version with its value.", DisplayAttrs: verb("read"),
+				Callback: b.onSecret(readVersion), Summary: "Read the version with its value.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret with this version.", Fields: secretAnswer}}},
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.writeVersion, Summary: "Make the version active or inactive.", DisplayAttrs: verb("write"),
+				Callback: b.onSecret(writeVersion), Summary: "Make the version active or inactive.", DisplayAttrs: verb("write"),
 				Responses: noContent("The version has this status."),
 			},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.deleteVersion, Summary: "Delete the version for good.", DisplayAttrs: verb("delete"),
+				Callback: b.onSecret(deleteVersion), Summary: "Delete the version for good.", DisplayAttrs: verb("delete"),
 				Responses: noContent("Deleted."),
 			},
 		},
 	}
 }
 
-func (b *backend) listVersions(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, err := secretName(d)
+func listVersions(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	versions, err := r.store.Versions(ctx, r.secret)
 	if err != nil {
 		return nil, err
-	}
-	m, err := b.mount(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	versions, err := m.store.Versions(ctx, store.ByName(name))
-	if err != nil {
-		return nil, m.expired(err)
 	}
 	keys, info := make([]string, len(versions)), make(map[string]any, len(versions))
 	for i, v := range versions {
@@ -99,44 +90,30 @@ func (b *backend) listVersions(ctx context.Context, req *logical.Request, d *fra
 	return logical.ListResponseWithInfo(keys, info), nil
 }
 
-// versionOf gives what a path with name and version means.
-func (b *backend) versionOf(ctx context.Context, req *logical.Request, d *framework.FieldData) (*mount, store.Ref, store.Pick, error) {
-	name, err := secretName(d)
-	if err != nil {
-		return nil, store.Ref{}, 0, err
-	}
-	number, err := versionNumber(d.Get("version").(string))
-	if err != nil {
-		return nil, store.Ref{}, 0, err
-	}
-	m, err := b.mount(ctx, req)
-	return m, store.ByName(name), number, err
-}
-
-func (b *backend) readVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	_, r, number, err := b.versionOf(ctx, req, d)
+func readVersion(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	number, err := versionNumber(r.fields.Get("version").(string))
 	if err != nil {
 		return nil, err
 	}
-	return b.read(ctx, req, r, number)
+	return r.read(ctx, number)
 }
 
-func (b *backend) writeVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	status := client.Status(d.Get("status").(string))
+func writeVersion(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	status := client.Status(r.fields.Get("status").(string))
 	if status != client.Active && status != client.Inactive {
 		return nil, badRequest("status must be 'active' or 'inactive'")
 	}
-	m, r, number, err := b.versionOf(ctx, req, d)
+	number, err := versionNumber(r.fields.Get("version").(string))
 	if err != nil {
 		return nil, err
 	}
-	return nil, m.store.SetStatus(ctx, r, int(number), status)
+	return nil, r.store.SetStatus(ctx, r.secret, int(number), status)
 }
 
-func (b *backend) deleteVersion(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	m, r, number, err := b.versionOf(ctx, req, d)
+func deleteVersion(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	number, err := versionNumber(r.fields.Get("version").(string))
 	if err != nil {
 		return nil, err
 	}
-	return nil, m.store.DeleteVersion(ctx, r, int(number))
+	return nil, r.store.DeleteVersion(ctx, r.secret, int(number))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/mitchellh/mapstructure"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
@@ -55,14 +56,33 @@ func parseWrite(d *framework.FieldData) (store.Update, error) {
 		}
 		u.IntegrationServiceIDs = &ids
 	}
-	if raw, given := d.Raw["cas"]; given && raw != nil {
-		cas := d.Get("cas").(int)
-		if cas < 0 {
-			return u, badRequest("cas must be the number of the current version, or 0 if there must be no such secret")
+	u.CAS, err = givenCAS(d)
+	return u, err
+}
+
+// givenCAS is what the current version must be for a write to happen, or nil. KV version 2 has it
+// among its options.
+func givenCAS(d *framework.FieldData) (*int, error) {
+	if d.Schema["options"] != nil {
+		options, _ := d.Get("options").(map[string]any)
+		raw, given := options["cas"]
+		if !given {
+			return nil, nil
 		}
-		u.CAS = &cas
+		cas := new(int)
+		if err := mapstructure.WeakDecode(raw, cas); err != nil {
+			return nil, badRequest("error parsing check-and-set parameter")
+		}
+		return cas, nil
 	}
-	return u, nil
+	if d.Schema["cas"] == nil || d.Raw["cas"] == nil {
+		return nil, nil
+	}
+	cas := d.Get("cas").(int)
+	if cas < 0 {
+		return nil, badRequest("cas must be the number of the current version, or 0 if there must be no such secret")
+	}
+	return &cas, nil
 }
 
 // maxDescription keeps a description out of the size of a value; ABEJA's own limit is unknown.

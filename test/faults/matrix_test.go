@@ -316,7 +316,7 @@ func (c cell) violations() []string {
 		rule(!trace(c.answer.text), "no failure shows a value or a token")
 
 		again := c.repeated.status
-		rule(c.repeated.acknowledged() || done && (again == 404 || again == 409 || again == 400 && strings.Contains(c.repeated.text, "check-and-set")),
+		rule(c.repeated.acknowledged() || done && (again == 409 || again == 400 && strings.Contains(c.repeated.text, "check-and-set")),
 			"what failed succeeds when it is repeated, or is refused since it is done")
 		if !c.operation.random {
 			rule(c.heldAfterward == c.course.after, "what is repeated is stored exactly once")
