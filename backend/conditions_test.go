@@ -26,7 +26,7 @@ func (o secretOperation) String() string { return string(o.op) + " " + o.path }
 
 var (
 	aValue = fields{"value": "hidden-2"}
-	aMap   = fields{"data": fields{"a": "hidden-2"}}
+	aMap   = fields{"data": fields{"value": "hidden-2"}}
 	aNote  = fields{"custom_metadata": fields{"description": "x"}}
 
 	readsOfSecrets = []secretOperation{

@@ -53,7 +53,7 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 			if !wanted[v.Number] {
 				continue
 			}
-			if err := ignoreAbsent(do(ctx, r.store, r.secret, v.Number)); err != nil {
+			if err := ignoreAbsent(do(ctx, r.store, secret, v.Number)); err != nil {
 				return nil, err
 			}
 		}

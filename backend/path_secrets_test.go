@@ -582,7 +582,7 @@ func TestAReadOfAKnownNameIsOneRequestHoweverManySecretsThereAre(t *testing.T) {
 		e := newEngine(t, simulator.Options{})
 		e.sim.Fill(secrets)
 		sec, _ := e.sim.Secret("demo_00002")
-		e.read("secrets/demo_00001").ok()
+		e.list("secrets/").ok()
 		for _, path := range []string{"secrets/demo_00001", "secrets/demo_00002", "ids/" + sec.ID, "secrets/demo_00003/versions/1"} {
 			e.sim.ResetRequests()
 			e.read(path).ok()

@@ -101,8 +101,8 @@ func TestAMountThatMayStoreNothingSaysSo(t *testing.T) {
 		req.Storage = settingUp{e.storage}
 		return e.backend.HandleRequest(t.Context(), req)
 	}
-	for _, op := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {
-		_, err := ask(op, "config", fields{"max_retries": 1})
+	for op, in := range map[logical.Operation]fields{logical.UpdateOperation: {"max_retries": 1}, logical.DeleteOperation: nil} {
+		_, err := ask(op, "config", in)
 		require.ErrorContains(t, err, "cannot write to storage during setup: Vault could not start the plugin")
 		require.ErrorContains(t, err, "vault operator step-down")
 		require.Equal(t, http.StatusInternalServerError, err.(logical.HTTPCodedError).Code())
@@ -119,13 +119,13 @@ func TestAMountThatMayStoreNothingSaysSo(t *testing.T) {
 	require.Regexp(t, "^ABEJA refused the mount's credential.*; cannot write to storage", resp.Data["problem"])
 }
 
-// deletes is a storage as Vault makes it, and counts what is deleted in it.
-type deletes struct {
+// deletions is a storage as Vault makes it, and counts what is deleted in it.
+type deletions struct {
 	logical.Storage
 	count int
 }
 
-func (s *deletes) Delete(ctx context.Context, key string) error {
+func (s *deletions) Delete(ctx context.Context, key string) error {
 	s.count++
 	return s.Storage.Delete(ctx, key)
 }
@@ -133,7 +133,7 @@ func (s *deletes) Delete(ctx context.Context, key string) error {
 func TestStatusDeletesNothing(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})
-	below := &deletes{Storage: e.storage}
+	below := &deletions{Storage: e.storage}
 	req := e.request(logical.ReadOperation, "status", nil)
 	req.Storage = logical.NewStorageView(below, "")
 	resp, err := e.backend.HandleRequest(t.Context(), req)
