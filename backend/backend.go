@@ -54,10 +54,11 @@ func Factory(build Build) logical.Factory {
 			PathsSpecial: &logical.Paths{
 				SealWrapStorage: []string{configKey},
 			},
-			Paths: []*framework.Path{
+			Paths: append([]*framework.Path{
 				b.pathConfig(),
 				b.pathStatus(),
 				b.pathMetrics(),
+			}, b.forwarding([]*framework.Path{
 				b.pathSecretsList(),
 				b.pathVersionsList(),
 				b.pathVersion(),
@@ -73,7 +74,7 @@ func Factory(build Build) logical.Factory {
 				b.pathKVUndelete(),
 				b.pathKVDestroy(),
 				b.pathKVSubkeys(),
-			},
+			})...),
 		}
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, err
@@ -152,7 +153,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 	}
 	var fresh store.Freshness
 	if !b.System().CachingDisabled() {
-		fresh = store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
+		fresh = c.freshness(c.StandbyMaxAge > 0 && b.standsBy())
 	}
 	return &mount{config: c, store: organization.Open(b.ctx, store.Options{
 		Client: cl, Prefix: c.NamePrefix, Freshness: fresh,
@@ -203,6 +204,9 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	}
 	if err := b.checkTypes(req); err != nil {
 		return nil, err
+	}
+	if b.mounted.Load() == nil {
+		b.mount(ctx, req) // whether a standby may answer is in the config; what is wrong with it the handler says
 	}
 	resp, err = b.Backend.HandleRequest(ctx, req)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 const configKey = "config"
@@ -138,6 +139,10 @@ var configFields = map[string]*framework.FieldSchema{
 		Type:        framework.TypeString,
 		Description: "Shows only the secrets at ABEJA whose names begin so, and shows them without it.",
 	},
+	"standby_max_age": {
+		Type: framework.TypeDurationSecond, Default: 0,
+		Description: "How old an answer may be that a standby gives by itself, on servers whose standbys can; 0, the default, has the active node answer.",
+	},
 	"verify_connection": {
 		Type: framework.TypeBool, Default: true,
 		Description: "Ask ABEJA whether it accepts the connection before storing it. Not stored itself.",
@@ -178,6 +183,7 @@ type config struct {
 	CacheSize            int           `json:"cache_size"`
 	ExpiredSecrets       string        `json:"expired_secrets"`
 	NamePrefix           string        `json:"name_prefix"`
+	StandbyMaxAge        time.Duration `json:"standby_max_age"`
 }
 
 func (c *config) auth() client.Auth {
@@ -193,6 +199,15 @@ func defaultConfig() config {
 		c.set(field, schema.DefaultOrZero())
 	}
 	return c
+}
+
+// freshness is how old answers may be, on a node that stands by or not.
+func (c *config) freshness(standsBy bool) store.Freshness {
+	f := store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
+	if standsBy {
+		f.TTL = min(f.TTL, c.StandbyMaxAge)
+	}
+	return f
 }
 
 func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
@@ -230,6 +245,7 @@ func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *f
 		"cache_size":              c.CacheSize,
 		"expired_secrets":         c.ExpiredSecrets,
 		"name_prefix":             c.NamePrefix,
+		"standby_max_age":         int(c.StandbyMaxAge / time.Second),
 	}}, nil
 }
 
@@ -396,6 +412,8 @@ func (c *config) set(field string, value any) {
 		c.ExpiredSecrets = value.(string)
 	case "name_prefix":
 		c.NamePrefix = value.(string)
+	case "standby_max_age":
+		c.StandbyMaxAge = time.Duration(value.(int)) * time.Second
 	}
 }
 
@@ -432,6 +450,8 @@ func (c *config) check() error {
 		return badRequest("cache_size must be 1 to 1000000")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
 		return badRequest("expired_secrets must be '%s' or '%s'", expiredWarn, expiredDeny)
+	case c.StandbyMaxAge != 0 && (c.StandbyMaxAge < minStandbyAge || c.StandbyMaxAge > maxAge):
+		return badRequest("standby_max_age must be 0, to have the active node answer, or 5s to 720h")
 	case !prefixForm.MatchString(c.NamePrefix):
 		return badRequest("name_prefix must have at most 200 letters, digits, '_' and '-'")
 	case c.CACert != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CACert)):

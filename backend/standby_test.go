@@ -1,0 +1,164 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+// standby makes another node of the same cluster: a process of its own on the same storage.
+func (e *engine) standby() *engine {
+	e.t.Helper()
+	view := logical.TestSystemView()
+	view.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "2.6.2"}
+	view.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	node := &engine{t: e.t, sim: e.sim, storage: e.storage, log: e.log, url: e.url}
+	node.backend = e.startWith(view)
+	return node
+}
+
+func TestAStandbyHasTheActiveNodeDoWhatIsAboutSecrets(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	id := e.sim.Create("one", []byte("hidden-1"))
+	standby := e.standby()
+	b := standby.backend.(*backend)
+	b.Route("config") // compiles the patterns
+	asked := 0
+	for _, path := range b.Paths {
+		if path.TakesArbitraryInput { // names that no secret can have
+			continue
+		}
+		for op := range path.Operations {
+			req := e.request(op, samplePath(path, id), nil)
+			_, err := standby.backend.HandleRequest(t.Context(), req)
+			switch shown := shownPath(path); {
+			case shown == "status", shown == "metrics", shown == "config" && isRead(op):
+				require.NotEqual(t, logical.ErrReadOnly, err, "%s %s", op, req.Path)
+			default:
+				asked++
+				require.True(t, err == logical.ErrReadOnly, "%s %s: %v", op, req.Path, err) // the server forwards for this very error
+			}
+		}
+	}
+	require.Greater(t, asked, 25)
+}
+
+// samplePath is a path that matches the pattern.
+func samplePath(path *framework.Path, id string) string {
+	return map[string]string{
+		"secrets/": "secrets/", "secrets/NAME": "secrets/one", "secrets/NAME/versions/": "secrets/one/versions/",
+		"secrets/NAME/versions/N": "secrets/one/versions/1", "ids/": "ids/", "ids/ID": "ids/" + id, "generate/NAME": "generate/one",
+		"data/NAME": "data/one", "metadata/": "metadata/", "metadata/NAME": "metadata/one", "delete/NAME": "delete/one",
+		"undelete/NAME": "undelete/one", "destroy/NAME": "destroy/one", "subkeys/NAME": "subkeys/one",
+		"config": "config", "status": "status", "metrics": "metrics",
+	}[shownPath(path)]
+}
+
+func TestAStandbyAnswersReadsByItselfIfTheConfigSaysSo(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{}, fields{"standby_max_age": "5s", "cache_ttl": "1h"})
+	e.sim.Create("one", []byte("hidden-1"))
+	standby := e.standby()
+	require.Equal(t, "hidden-1", standby.read("secrets/one").ok()["value"])
+	require.Equal(t, []string{"one"}, standby.list("secrets/").ok()["keys"])
+	c := standby.backend.(*backend).mounted.Load().config
+	require.Equal(t, 5*time.Second, c.freshness(true).TTL)
+	require.Equal(t, time.Hour, c.freshness(false).TTL)
+	_, err := standby.backend.HandleRequest(t.Context(), e.request(logical.UpdateOperation, "secrets/one", fields{"value": "hidden-2"}))
+	require.True(t, err == logical.ErrReadOnly)
+	for _, bad := range []string{"1s", "721h", "-1s"} {
+		e.write("config", fields{"standby_max_age": bad}).refused(http.StatusBadRequest, "standby_max_age must be")
+	}
+}
+
+// cluster is nodes as clients see them: what a node does not do itself the active one does, which is
+// the first.
+type cluster []*engine
+
+// put writes a value at a node, as a client would.
+func (c cluster) put(node int, name string, data fields) (int, error) {
+	req := c[node].request(logical.UpdateOperation, "secrets/"+name, data)
+	for _, at := range []*engine{c[node], c[0]} {
+		_, exists, err := at.backend.HandleExistenceCheck(context.Background(), req)
+		if err != nil {
+			if err.Error() == logical.ErrReadOnly.Error() {
+				continue
+			}
+			return 0, err
+		}
+		req.Operation = logical.UpdateOperation
+		if !exists {
+			req.Operation = logical.CreateOperation
+		}
+		resp, err := at.backend.HandleRequest(context.Background(), req)
+		if err == logical.ErrReadOnly {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		return resp.Data["version"].(int), nil
+	}
+	return 0, fmt.Errorf("the active node forwards")
+}
+
+func (c cluster) get(node int, name string) (any, error) {
+	for _, at := range []*engine{c[node], c[0]} {
+		resp, err := at.backend.HandleRequest(context.Background(), at.request(logical.ReadOperation, "secrets/"+name, nil))
+		if err == logical.ErrReadOnly {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return resp.Data["value"], nil
+	}
+	return nil, fmt.Errorf("the active node forwards")
+}
+
+func TestWhatOneNodeHasAcknowledgedEveryNodeShows(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{}, fields{"cache_ttl": "1h"})
+	nodes := cluster{e, e.standby(), e.standby()}
+	for round := range 20 {
+		name := fmt.Sprint("made_", round)
+		at, other := round%3, (round+1)%3
+		_, err := nodes.put(at, name, fields{"value": "hidden-1"})
+		require.NoError(t, err)
+		for node := range nodes {
+			got, err := nodes.get(node, name)
+			require.NoError(t, err)
+			require.Equal(t, "hidden-1", got)
+		}
+		var all sync.WaitGroup
+		won := make([]bool, 3)
+		for node := range nodes {
+			all.Go(func() {
+				_, err := nodes.put(node, name, fields{"value": fmt.Sprint("hidden-", 2+node), "cas": 1})
+				won[node] = err == nil
+			})
+		}
+		all.Wait()
+		winners := 0
+		for node, one := range won {
+			if one {
+				winners++
+				got, err := nodes.get(other, name)
+				require.NoError(t, err)
+				require.Equal(t, fmt.Sprint("hidden-", 2+node), got)
+			}
+		}
+		require.Equal(t, 1, winners)
+	}
+}
