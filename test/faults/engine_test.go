@@ -270,6 +270,8 @@ const (
 	kept
 	// secure is HTTPS, with a connection for each request.
 	secure
+	// lookedUp is secure by a name that is looked up for each request.
+	lookedUp
 )
 
 // abeja is the simulator behind a socket.
@@ -278,6 +280,7 @@ type abeja struct {
 	handler http.Handler
 	link    link
 	address string
+	name    string // by which a mount looks it up, if it does
 	cert    atomic.Pointer[tls.Certificate]
 	good    *tls.Certificate
 
@@ -303,9 +306,16 @@ func listen(t testing.TB, link link, handler http.Handler) *abeja {
 	require.NoError(t, err)
 	a.address = l.Addr().String()
 	a.url = "http://" + a.address
-	if link == secure {
-		a.url = "https://" + a.address
-		a.good = newCertificate(t, a.host(), time.Now().Add(time.Hour), nil)
+	if link == secure || link == lookedUp {
+		host, port, err := net.SplitHostPort(a.address)
+		require.NoError(t, err)
+		if link == lookedUp {
+			a.name = fmt.Sprintf("abeja-%d.example", n)
+			dns.set(a.name, host)
+			host = a.name
+		}
+		a.url = "https://" + net.JoinHostPort(host, port)
+		a.good = newCertificate(t, host, time.Now().Add(time.Hour), nil)
 		a.cert.Store(a.good)
 		a.ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.good.Certificate[0]}))
 	}
@@ -315,7 +325,7 @@ func listen(t testing.TB, link link, handler http.Handler) *abeja {
 }
 
 func (a *abeja) serve(l net.Listener) {
-	if a.link == secure {
+	if a.link == secure || a.link == lookedUp {
 		l = tls.NewListener(l, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return a.cert.Load(), nil
 		}})
@@ -378,9 +388,14 @@ func newCertificate(t testing.TB, host string, end time.Time, ca *tls.Certificat
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: rand.Text()}, IPAddresses: []net.IP{net.ParseIP(host)},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: rand.Text()},
 		NotBefore: end.Add(-24 * time.Hour), NotAfter: end,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
 	}
 	parent, signer := template, any(key)
 	if ca != nil {

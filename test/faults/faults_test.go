@@ -111,11 +111,8 @@ func faults() []fault {
 			heal:   func(e *engine) { e.abeja.reopen(e.t) },
 		},
 		fault{
-			name: "DNS failure", whole: true,
-			// No name has a part of more than 63 characters: the look-up fails without asking a server.
-			strike: func(e *engine, _ simulator.Op, _ int) {
-				e.configure("https://"+strings.Repeat("x", 64)+".example", nil)
-			},
-			heal: func(e *engine) { e.configure(e.abeja.url, nil) },
+			name: "DNS failure", link: lookedUp, whole: true,
+			strike: func(e *engine, _ simulator.Op, _ int) { dns.remove(e.abeja.name) },
+			heal:   func(e *engine) { dns.set(e.abeja.name, e.abeja.host()) },
 		})
 }

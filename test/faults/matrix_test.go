@@ -3,6 +3,7 @@ package faults
 import (
 	"cmp"
 	"flag"
+	"net"
 	"os"
 	"regexp"
 	"runtime"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	flag.Set("test.parallel", "10000") // turns bound how many run at once
 	debug.SetGCPercent(400)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: dns.dial}
 	os.Exit(m.Run())
 }
 

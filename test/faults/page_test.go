@@ -221,7 +221,7 @@ var particular = replacer{
 	{regexp.MustCompile(`; nothing is stored \(verify_connection=false stores unasked\)$`), ""},
 	{regexp.MustCompile(`^abeja: [a-z ]+: `), "abeja: CALL: "},
 	{regexp.MustCompile(`status \d+: simulated \d+`), "status N: WORDS"},
-	{regexp.MustCompile(`x{60,}`), "HOST"},
+	{regexp.MustCompile(`lookup abeja-\d+\.example( on \S+)?:`), "lookup HOST:"},
 }
 
 // sentences tells the words of each failure, and the faults that they come of.
