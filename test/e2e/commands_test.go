@@ -26,6 +26,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"page":         page,
 	"says":         says,
 	"readers":      readers,
+	"reached":      reached,
 	"prometheus":   prometheus,
 	"answers":      answers,
 	"dashboard":    dashboard,
@@ -152,6 +153,27 @@ func mount(ts *testscript.TestScript, neg bool, args []string) {
 		"personal_access_token=@" + inWork(ts, tokenFile),
 		"api_url=" + ts.Getenv("ABEJA_API_URL"),
 	}, args...)...))
+}
+
+// reached OP waits until the simulator has got a call of this kind since its requests were last
+// counted from zero. The call need not be answered.
+func reached(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: reached OP")
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get(ts.Getenv("ABEJA_API_URL") + "/_simulator/requests")
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ts.Check(err)
+		if strings.Contains(string(body), `"`+args[0]+`":`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("ABEJA has got no %s in a minute", args[0])
+		}
+	}
 }
 
 // [!] eventually DURATION program [arg...] runs a program again and again until it succeeds (or
