@@ -27,6 +27,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"says":         says,
 	"readers":      readers,
 	"reached":      reached,
+	"together":     together,
 	"prometheus":   prometheus,
 	"answers":      answers,
 	"dashboard":    dashboard,
@@ -139,15 +140,19 @@ disable_mlock    = true
 	return []string{"server", "-log-level=trace", "-config=" + inWork(ts, "vault.hcl")}
 }
 
-// mount [field=value...] enables the plugin at abeja/ and configures it for the simulator, with
-// these fields beside those that it needs.
+// mount [-path=PATH] [field=value...] enables the plugin at abeja/, or at another path, and configures
+// it for the simulator, with these fields beside those that it needs.
 func mount(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
-		ts.Fatalf("usage: mount [field=value...]")
+		ts.Fatalf("usage: mount [-path=PATH] [field=value...]")
 	}
-	ts.Check(ts.Exec("vault", "secrets", "enable", "-path=abeja", pluginName))
+	path := "abeja"
+	if len(args) > 0 && strings.HasPrefix(args[0], "-path=") {
+		path, args = strings.TrimPrefix(args[0], "-path="), args[1:]
+	}
+	ts.Check(ts.Exec("vault", "secrets", "enable", "-path="+path, pluginName))
 	ts.Check(ts.Exec("vault", append([]string{
-		"write", "abeja/config",
+		"write", path + "/config",
 		"organization_id=" + ts.Getenv("ABEJA_ORGANIZATION_ID"),
 		"user_id=" + ts.Getenv("ABEJA_PLATFORM_USER_ID"),
 		"personal_access_token=@" + inWork(ts, tokenFile),
