@@ -16,9 +16,10 @@ type promises struct {
 	// vaultRepeats: Vault sends a request to the plugin again when the plugin dies under it. So a
 	// write can be stored twice, if another came between, and a create or a cas write can meet itself.
 	vaultRepeats bool
-	// cached: a read may come from before a write that is not acknowledged yet, even when another
-	// read has shown that write already. So the reads are held against acknowledged writes alone.
-	cached bool
+	// either: a read may come from before a write that is not acknowledged yet, even when another
+	// read has shown that write already. So it is with a cache, and through mounts of different ABEJA
+	// users, who share no calls. The reads are then held against acknowledged writes alone.
+	either bool
 }
 
 // figures are what a run came to.
@@ -213,7 +214,7 @@ var register = porcupine.Model{
 // linearizable wants the operations to have happened one after the other, each between its request
 // and its answer.
 func linearizable(of []operation, p promises, fail failure) {
-	if p.cached {
+	if p.either {
 		of = slices.DeleteFunc(slices.Clone(of), func(o operation) bool { return !o.write })
 	}
 	inSomeOrder(of, fail)

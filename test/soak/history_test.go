@@ -28,6 +28,7 @@ const noCAS = -1
 type operation struct {
 	client     int
 	write      bool
+	mount      string
 	path, name string // secrets/ or data/, with the name
 	value      string // written or read; every write has a value of its own
 	cas        int    // or noCAS
@@ -39,9 +40,9 @@ type operation struct {
 }
 
 func (o operation) String() string {
-	what := "read  " + o.path + o.name
+	what := "read  " + o.mount + "/" + o.path + o.name
 	if o.write {
-		what = "write " + o.path + o.name + " " + o.value
+		what = "write " + o.mount + "/" + o.path + o.name + " " + o.value
 		if o.cas != noCAS {
 			what += fmt.Sprintf(" cas=%d", o.cas)
 		}
@@ -59,7 +60,7 @@ func (o operation) String() string {
 	if o.end == never {
 		end = "        ?"
 	}
-	return strings.TrimSpace(fmt.Sprintf("%9.3f-%s ms  client %2d  %-44s %s  %s",
+	return strings.TrimSpace(fmt.Sprintf("%9.3f-%s ms  client %2d  %-50s %s  %s",
 		ms(o.begin), end, o.client, what, result, o.said))
 }
 

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// load is writers and readers on a few names of one mount, until it is ended.
+// load is writers and readers on a few names, through all mounts that show them, until it is ended.
 type load struct {
 	*history
 	writers, readers int
-	mount            string
+	mounts           []string
 	names            string // what the names of the secrets begin with
 	call             func(client int, method, path string, in any) answer
 	losing           bool // Vault may lose the outcome of a write
@@ -83,13 +83,12 @@ func (l *load) end() []operation {
 }
 
 func (l *load) read(client, _ int, random *rand.Rand) {
-	l.readSecret(client, pathOf(random), l.name(random.IntN(len(l.slots))))
+	l.readSecret(client, l.name(random.IntN(len(l.slots))), random)
 }
 
-func (l *load) readSecret(client int, path, name string) operation {
-	return l.record(operation{client: client, path: path, name: name, cas: noCAS}, func() answer {
-		return l.call(client, http.MethodGet, l.mount+"/"+path+name, nil)
-	}, read)
+func (l *load) readSecret(client int, name string, random *rand.Rand) operation {
+	o := operation{client: client, mount: l.mountOf(random), path: pathOf(random), name: name, cas: noCAS}
+	return l.record(o, func() answer { return l.call(client, http.MethodGet, o.mount+"/"+o.path+name, nil) }, read)
 }
 
 // write writes in one of the ways that there are. With cas it reads first, as one does; what is
@@ -97,9 +96,12 @@ func (l *load) readSecret(client int, path, name string) operation {
 func (l *load) write(client, n int, random *rand.Rand) {
 	i := random.IntN(len(l.slots))
 	l.slots[i].attempts.Add(1)
-	o := operation{client: client, write: true, path: pathOf(random), name: l.name(i), cas: noCAS, value: fmt.Sprintf("by%d_%d", client, n)}
+	o := operation{
+		client: client, write: true, mount: l.mountOf(random), path: pathOf(random), name: l.name(i), cas: noCAS,
+		value: fmt.Sprintf("by%d_%d", client, n),
+	}
 	if random.IntN(2) == 0 {
-		known := l.readSecret(client, pathOf(random), o.name)
+		known := l.readSecret(client, o.name, random)
 		switch known.outcome {
 		case done, absent:
 			o.cas = known.version
@@ -120,11 +122,13 @@ func (l *load) write(client, n int, random *rand.Rand) {
 		}
 		in = map[string]any{"data": map[string]any{"value": o.value}, "options": options}
 	}
-	o = l.record(o, func() answer { return l.call(client, method, l.mount+"/"+o.path+o.name, in) }, written(l.losing))
+	o = l.record(o, func() answer { return l.call(client, method, o.mount+"/"+o.path+o.name, in) }, written(l.losing))
 	if o.outcome == done {
-		l.readSecret(client, pathOf(random), o.name)
+		l.readSecret(client, o.name, random)
 	}
 }
+
+func (l *load) mountOf(random *rand.Rand) string { return l.mounts[random.IntN(len(l.mounts))] }
 
 func pathOf(random *rand.Rand) string {
 	if random.IntN(2) == 0 {

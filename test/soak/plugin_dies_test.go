@@ -21,7 +21,7 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 
 	active := c.serves(t)
 	tr := newTrouble(a, 12)
-	l := &load{writers: 32, readers: 8, mount: "abeja", losing: true, call: func(_ int, method, path string, in any) answer {
+	l := &load{writers: 32, readers: 8, mounts: []string{"abeja"}, losing: true, call: func(_ int, method, path string, in any) answer {
 		tr.maybe(t)
 		return active.call(c.token, method, path, in)
 	}}

@@ -15,7 +15,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 	active := c.serves(t)
 
 	t.Run("upgrade", func(t *testing.T) {
-		l := &load{writers: 4, readers: 8, mount: "abeja", call: func(_ int, method, path string, in any) answer {
+		l := &load{writers: 4, readers: 8, mounts: []string{"abeja"}, call: func(_ int, method, path string, in any) answer {
 			return active.call(c.token, method, path, in)
 		}}
 		l.begin(t)
@@ -53,7 +53,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 	})
 
 	t.Run("seal", func(t *testing.T) {
-		l := &load{writers: 8, readers: 8, mount: "abeja", names: "sealed", losing: true, call: func(_ int, method, path string, in any) answer {
+		l := &load{writers: 8, readers: 8, mounts: []string{"abeja"}, names: "sealed", losing: true, call: func(_ int, method, path string, in any) answer {
 			return active.call(c.token, method, path, in)
 		}}
 		l.begin(t)

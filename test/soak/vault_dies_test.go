@@ -15,7 +15,7 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 	c.mount(t, "abeja", a.url, token, map[string]any{"request_timeout": deadline})
 	config := c.must(t, http.MethodGet, "abeja/config", nil).Data
 
-	l := &load{writers: 8, readers: 8, mount: "abeja", losing: true, call: c.anyNode}
+	l := &load{writers: 8, readers: 8, mounts: []string{"abeja"}, losing: true, call: c.anyNode}
 	l.begin(t)
 	rounds := 1
 	if *length >= 30*time.Second {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -189,11 +190,14 @@ func (c *cluster) mount(t *testing.T, path, apiURL, token string, more map[strin
 	c.must(t, http.MethodPost, "sys/mounts/"+path, map[string]any{
 		"type": pluginName, "config": map[string]string{"plugin_version": oldVersion},
 	})
+	c.must(t, http.MethodPost, path+"/config", connection(apiURL, token, more))
+}
+
+// connection is a whole config.
+func connection(apiURL, token string, more map[string]any) map[string]any {
 	config := map[string]any{"organization_id": organization, "user_id": user, "personal_access_token": token, "api_url": apiURL}
-	for field, value := range more {
-		config[field] = value
-	}
-	c.must(t, http.MethodPost, path+"/config", config)
+	maps.Copy(config, more)
+	return config
 }
 
 // must makes a call on the active node that has to succeed.

@@ -1,41 +1,112 @@
 package soak
 
 import (
+	"fmt"
+	"maps"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
-// token is the mount's credential at ABEJA.
-const token = "soak-personal-access-token"
+const (
+	// token is the mount's credential at ABEJA.
+	token = "soak-personal-access-token"
+	// authToken is another user's.
+	authToken = "soak-auth-token"
+)
 
 func TestWritersAtTheSameTimeWhileABEJAFails(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, tempDir(t), 1, "info")
-	t.Run("without a cache", func(t *testing.T) { writersWhileABEJAFails(t, c, "plain", "0s", promises{}) })
-	t.Run("with a cache", func(t *testing.T) { writersWhileABEJAFails(t, c, "cached", "1h", promises{cached: true}) })
+	cached := map[string]any{"cache_ttl": "1h", "stale_if_error": "1h"}
+	t.Run("without a cache", func(t *testing.T) {
+		writersWhileABEJAFails(t, c, setting{mounts: []string{"plain"}})
+	})
+	t.Run("with a config write each second", func(t *testing.T) {
+		writersWhileABEJAFails(t, c, setting{mounts: []string{"configured"}, configWrites: true})
+	})
+	t.Run("through two mounts", func(t *testing.T) {
+		writersWhileABEJAFails(t, c, setting{mounts: []string{"one", "two"}})
+	})
+	t.Run("with both, two users and a cache", func(t *testing.T) {
+		writersWhileABEJAFails(t, c, setting{
+			mounts: []string{"cached", "cached2"}, twoUsers: true, configWrites: true, config: cached, promises: promises{either: true},
+		})
+	})
 }
 
-func writersWhileABEJAFails(t *testing.T, c *cluster, mount, cacheTTL string, p promises) {
-	a := startABEJA(t, token, "unused", "-latency", "2ms")
-	c.mount(t, mount, a.url, token, map[string]any{"request_timeout": deadline, "cache_ttl": cacheTTL})
+// setting is how the mounts of one organization are used.
+type setting struct {
+	mounts       []string
+	twoUsers     bool // at ABEJA, of the mounts in turn
+	config       map[string]any
+	configWrites bool // each second
+	promises     promises
+}
+
+func writersWhileABEJAFails(t *testing.T, c *cluster, s setting) {
+	a := startABEJA(t, token, authToken, "-latency", "2ms")
+	config := map[string]any{"request_timeout": deadline}
+	maps.Copy(config, s.config)
+	for i, mount := range s.mounts {
+		c.mount(t, mount, a.url, token, config)
+		if s.twoUsers && i%2 == 1 {
+			c.must(t, http.MethodPost, mount+"/config", map[string]any{"auth_token": authToken})
+		}
+	}
 
 	active := c.serves(t)
 	tr := newTrouble(a, 6)
-	l := &load{writers: 32, readers: 8, mount: mount, call: func(_ int, method, path string, in any) answer {
+	l := &load{writers: 32, readers: 8, mounts: s.mounts, call: func(_ int, method, path string, in any) answer {
 		tr.maybe(t)
 		return active.call(c.token, method, path, in)
 	}}
 	l.begin(t)
+	written := 0
+	stop := func() {}
+	if s.configWrites {
+		stop = again(t, time.Second, func(n int) {
+			if c.writeConfig(t, a, s.mounts[n%len(s.mounts)], n, config) {
+				written++
+			}
+		})
+	}
 	l.until(t, 1, func(f figures) bool { return f.writes >= 100 && f.reads >= 200 && f.mismatches >= 5 && f.unknown >= 3 })
+	stop()
 	ops := l.end()
 	a.heal(t)
 
-	t.Logf("%d failures of ABEJA", tr.struck)
-	check(t, ops, a.held(t, token), p)
+	t.Logf("%d failures of ABEJA, %d writes of the config", tr.struck, written)
+	if s.configWrites && written < 3 {
+		t.Error("this run has shown too little")
+	}
+	check(t, ops, a.held(t, token), s.promises)
 	for _, o := range ops {
 		if strings.HasPrefix(o.said, "500") { // what the engine has no name for
 			t.Errorf("an internal error: %v", o)
 			break
 		}
 	}
+}
+
+// writeConfig writes a mount's config, each time in another way, and reports whether it is stored: ABEJA
+// may fail just when it is asked whether it accepts the credential.
+func (c *cluster) writeConfig(t *testing.T, a *abeja, mount string, n int, more map[string]any) (stored bool) {
+	var in map[string]any
+	switch n % 5 {
+	case 0:
+		in = map[string]any{"max_retries": 1 + n%2, "verify_connection": false}
+	case 1:
+		in = map[string]any{"auth_token": authToken, "verify_connection": false}
+	case 2, 3: // the second time in place of the same user's
+		fresh := fmt.Sprintf("%s-%s-%d", token, mount, n)
+		a.control(t, http.MethodPut, "tokens/"+fresh, nil)
+		in = map[string]any{"user_id": user, "personal_access_token": fresh}
+	case 4:
+		c.must(t, http.MethodDelete, mount+"/config", nil)
+		in = connection(a.url, token, more)
+		in["verify_connection"] = false
+	}
+	return c.active().call(c.token, http.MethodPost, mount+"/config", in).status == http.StatusNoContent
 }
