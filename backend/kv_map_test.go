@@ -141,6 +141,18 @@ func TestWhatAMapIsStoredAs(t *testing.T) {
 	}
 }
 
+func TestAMapIsStoredUpToTheLargestValue(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", maxValue)
+	for _, m := range []map[string]any{
+		{"value": large}, {"a": large[len(`{"a":""}`):]}, {"value": base64.StdEncoding.EncodeToString([]byte("\xff" + large[1:])), "encoding": "base64"},
+	} {
+		stored, err := encodeMap(m)
+		require.NoError(t, err)
+		require.Len(t, stored, maxValue)
+	}
+}
+
 func TestANumberThatMayHaveLostDigitsIsRefused(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
