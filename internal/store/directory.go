@@ -426,7 +426,9 @@ func (d *directory) install(l *listing) {
 	defer d.mu.Unlock()
 	created, deleted := d.organization().recent.changes(d.identity, l.begun)
 	if l.err == nil {
-		l.result.correct(created, deleted)
+		for _, item := range l.result.correct(created, deleted) {
+			d.organization().recent.disown(item.Name, item.ID) // if it is missing in a later list it was deleted
+		}
 	}
 	if complete {
 		d.ids, d.names, d.expiry, d.listed = ids, names, expiry, l.begun

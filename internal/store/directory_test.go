@@ -123,6 +123,22 @@ func TestWhatWasMadeThroughTheEngineAndDeletedAtABEJAIsGone(t *testing.T) {
 	}
 }
 
+func TestWhatWasListedAndIsMissingInALaterListIsGone(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("v")}, nil)
+		require.NoError(t, err)
+		for _, want := range []int{1, 0} {
+			l, err := s.List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, l.Items, want)
+			if want == 1 {
+				sim.Delete("db")
+			}
+		}
+		require.False(t, s.Exists(t.Context(), "db"))
+	})
+}
+
 func TestANameThatNothingHasConfirmedIsConfirmed(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))

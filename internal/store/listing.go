@@ -68,25 +68,27 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 
 func byName(a, b Item) int { return cmp.Compare(a.Name, b.Name) }
 
-// correct takes in what was done through the engine and ABEJA's list may not show yet.
-func (l *Listing) correct(created map[string]Item, deleted map[string]bool) {
+// correct takes in what was done through the engine and ABEJA's list may not show yet. It returns
+// what was created and is listed.
+func (l *Listing) correct(created map[string]Item, deleted map[string]bool) (listed map[string]Item) {
+	listed = make(map[string]Item)
 	if len(created)+len(deleted) == 0 {
-		return
+		return listed
 	}
-	listed := make(map[string]bool)
 	l.Items = slices.DeleteFunc(l.Items, func(i Item) bool {
 		made, ok := created[i.Name]
 		if ok && made.ID == i.ID {
-			listed[i.Name] = true
+			listed[i.Name] = i
 		}
 		return deleted[i.ID] || ok && made.ID != i.ID
 	})
 	for name, item := range created {
-		if !listed[name] {
+		if _, ok := listed[name]; !ok {
 			l.Items = append(l.Items, item)
 		}
 	}
 	slices.SortFunc(l.Items, byName)
+	return listed
 }
 
 // of is the part of a listing whose names have the prefix, without it.

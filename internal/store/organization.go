@@ -23,7 +23,7 @@ func (r *Registry) Organization(apiURL, id string) *Organization {
 	key := [2]string{apiURL, id}
 	o := r.organizations[key]
 	if o == nil {
-		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 0)}
+		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 1)}
 		if r.organizations == nil {
 			r.organizations = make(map[[2]string]*Organization)
 		}
