@@ -235,8 +235,7 @@ type call struct {
 	body   any
 	// submitted is the secret value in body, kept out of any error that ABEJA words.
 	submitted []byte
-	// answer is filled from the answer's JSON, then asked whether it is what was asked for.
-	answer interface{ check(c *Client) error }
+	answer    reader
 }
 
 // do makes a call. Every error it gives is an *Error, or the context's own when the caller gave up.
@@ -285,13 +284,9 @@ func (c *Client) try(ctx context.Context, k call) error {
 		return c.refused(k, tries, resp, body)
 	}
 	if resp.StatusCode == http.StatusNoContent {
-		body = []byte("{}") // a DELETE's message may be missing; what else is, check finds
+		body = []byte("{}") // a DELETE's message may be missing; what else is, read finds
 	}
-	if err := json.Unmarshal(body, k.answer); err != nil {
-		// Never err itself: its text may quote the answer, and that may hold a value.
-		return &Error{Op: k.op, Status: resp.StatusCode, Err: errNotJSON}
-	}
-	if err := k.answer.check(c); err != nil {
+	if err := k.answer.read(c, body); err != nil {
 		return &Error{Op: k.op, Status: resp.StatusCode, Err: err}
 	}
 	return nil

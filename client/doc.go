@@ -28,6 +28,8 @@
 // POST only on 429, since it could take effect twice. [Error.OutcomeUnknown] says when to look before
 // asking again. A call, with all its tries, ends with Config.Timeout or the caller's deadline.
 //
-// An answer is used only if it bears the organization and the ids that were asked for. No error holds
+// An answer is used only if it bears the organization and the ids that were asked for. A record in it that
+// cannot be understood costs itself alone: it is set apart, in [SecretPage] and [VersionPage] as Odd and in
+// [Secret] as OddVersions. No error holds
 // the credential or a submitted value, even where ABEJA repeats them.
 package client

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -32,21 +33,43 @@ type Secret struct {
 	UpdatedAt              Time     `json:"updated_at"`
 	// Versions is in no order that may be relied on; in a list it may be missing.
 	Versions []Version `json:"versions"`
+	// OddVersions are those that cannot be used, since their record has no id or no number, or is
+	// broken. Each has what could be understood of it.
+	OddVersions []Version `json:"odd_versions,omitempty"`
+	// Odd says that CreatedAt or UpdatedAt is zero since it could not be understood.
+	Odd bool `json:"odd,omitempty"`
 }
 
-func (s *Secret) check(c *Client) error {
+func (s *Secret) read(c *Client, raw []byte) error {
+	wire := struct {
+		*Secret
+		ExpiredAt lenientTime       `json:"expired_at"`
+		CreatedAt lenientTime       `json:"created_at"`
+		UpdatedAt lenientTime       `json:"updated_at"`
+		Versions  []json.RawMessage `json:"versions"`
+	}{Secret: s}
+	broken := json.Unmarshal(raw, &wire)
+	s.ExpiredAt, s.CreatedAt, s.UpdatedAt = wire.ExpiredAt.Time, wire.CreatedAt.Time, wire.UpdatedAt.Time
+	s.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd
+	var err error
+	s.Versions, s.OddVersions, err = readEach[Version](c, wire.Versions)
 	switch {
-	case !ValidID(s.ID) || s.Name == "":
-		return errors.New("the answer holds no secret with id and name")
-	case s.OrganizationID != c.organizationID:
-		return errors.New("the answer holds a secret of another organization")
+	case err != nil:
+		return err
+	case s.OrganizationID != "" && s.OrganizationID != c.organizationID:
+		return foreignError("the answer holds a secret of another organization")
+	case broken != nil:
+		return errNotJSON
+	case !ValidID(s.ID) || s.Name == "" || s.OrganizationID == "":
+		return errors.New("the answer holds no secret with id, name and organization")
+	case wire.ExpiredAt.odd: // must not be taken for none
+		return errors.New("the answer holds a secret whose expired_at is no time")
 	}
-	for i := range s.Versions {
-		if err := s.Versions[i].check(c); err != nil {
-			return err
-		}
-		if id := s.Versions[i].SecretID; id != "" && id != s.ID {
-			return errors.New("the answer holds a version of another secret")
+	for _, versions := range [][]Version{s.Versions, s.OddVersions} {
+		for i := range versions {
+			if id := versions[i].SecretID; id != "" && id != s.ID {
+				return errOtherSecret
+			}
 		}
 	}
 	return nil
@@ -97,18 +120,26 @@ type SecretPage struct {
 	Limit          int      `json:"limit"`
 	// HasNext says that more items came after the page when it was made.
 	HasNext bool `json:"has_next"`
+	// Odd are the records that are not among Secrets since they cannot be used: one without an id, a
+	// name or its organization, with an expiry that is no time, or that is broken. Each has what
+	// could be understood of it.
+	Odd []Secret `json:"odd,omitempty"`
 }
 
-func (p *SecretPage) check(c *Client) error {
-	if p.OrganizationID != c.organizationID || p.Secrets == nil {
+func (p *SecretPage) read(c *Client, raw []byte) error {
+	wire := struct {
+		*SecretPage
+		Secrets []json.RawMessage `json:"secrets"`
+	}{SecretPage: p}
+	if json.Unmarshal(raw, &wire) != nil {
+		return errNotJSON
+	}
+	if p.OrganizationID != c.organizationID || wire.Secrets == nil {
 		return errors.New("the answer is no list of the organization's secrets")
 	}
-	for i := range p.Secrets {
-		if err := p.Secrets[i].check(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	var err error
+	p.Secrets, p.Odd, err = readEach[Secret](c, wire.Secrets)
+	return err
 }
 
 // ListSecrets gives one page of the organization's secrets.
@@ -245,4 +276,9 @@ func (c *Client) secret(ctx context.Context, k call, id string) (*Secret, error)
 // message is the answer to a DELETE. That it is a JSON object, and no proxy's page, is enough.
 type message struct{}
 
-func (*message) check(*Client) error { return nil }
+func (m *message) read(_ *Client, raw []byte) error {
+	if json.Unmarshal(raw, m) != nil {
+		return errNotJSON
+	}
+	return nil
+}

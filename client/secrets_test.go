@@ -150,46 +150,142 @@ func TestASecretIsDecoded(t *testing.T) {
 	}
 }
 
+// oddSecrets are changes of secretJSON after which the record cannot be used.
+var oddSecrets = map[string][2]string{
+	"no id":                       {`"id":"3053595942757","org`, `"id":"","org`},
+	"id that is a number":         {`"id":"3053595942757","org`, `"id":3053595942757,"org`},
+	"no organization":             {`"organization_id":"1410000000000","user_id"`, `"user_id"`},
+	"no name":                     {`"name":"db_password"`, `"name":null`},
+	"name that is a number":       {`"name":"db_password"`, `"name":7`},
+	"description that is a list":  {`"description":null`, `"description":[]`},
+	"expiry that is none":         {`"expired_at":null`, `"expired_at":"soon"`},
+	"expiry without offset":       {`"expired_at":null`, `"expired_at":"2030-01-01T00:00:00"`},
+	"expiry that is a number":     {`"expired_at":null`, `"expired_at":7`},
+	"expiry that is another type": {`"expired_at":null`, `"expired_at":{}`},
+}
+
 func TestAnAnswerThatIsNotTheSecretAskedForIsRefused(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string][2]string{
+	foreign := map[string][2]string{
 		"another id":                      {`3053595942757`, `3053595942758`},
-		"no id":                           {`"id":"3053595942757"`, `"id":""`},
 		"another organization":            {`"organization_id":"1410000000000","user_id"`, `"organization_id":"1410000000009","user_id"`},
-		"no organization":                 {`"organization_id":"1410000000000","user_id"`, `"user_id"`},
-		"no name":                         {`"name":"db_password"`, `"name":null`},
 		"version of another secret":       {`"secret_id":"3053595942757"`, `"secret_id":"3053595942758"`},
 		"version of another organization": {`"organization_id":"1410000000000","secret_id"`, `"organization_id":"1410000000009","secret_id"`},
-		"version without id":              {`"id":"4053595942757"`, `"id":""`},
-		"version without number":          {`"version":1`, `"version":0`},
-		"value that is no base64":         {`"version":1`, `"version":1,"value":"?"`},
-		"time that is none":               {`"created_at":"2024-05-01T00:00:00Z"`, `"created_at":"yesterday"`},
-		"time without offset":             {`"created_at":"2024-05-01T00:00:00Z"`, `"created_at":"2024-05-01T00:00:00"`},
-		"time that is a number":           {`"created_at":"2024-05-01T00:00:00Z"`, `"created_at":7`},
-	} {
-		require.Contains(t, secretJSON, change[0], name)
-		answer := strings.ReplaceAll(secretJSON, change[0], change[1])
-		c := newClient(t, always(200, answer))
-		got, err := c.GetSecret(t.Context(), secretID, ReadOptions{})
-		requireKind(t, ErrBadAnswer, err, name)
-		require.Nil(t, got, name)
-		updated, err := c.UpdateSecret(t.Context(), secretID, SecretUpdate{Description: new("d")})
-		requireKind(t, ErrBadAnswer, err, name)
-		require.Nil(t, updated, name)
-
-		if name != "another id" { // what is not known before ABEJA says it
+		"odd version of another secret":   {`"secret_id":"3053595942757",`, `"secret_id":"3053595942758","provider":7,`},
+		"odd and of another organization": {`"id":"3053595942757","organization_id":"1410000000000","user_id"`, `"id":7,"organization_id":"1410000000009","user_id"`},
+	}
+	for _, changes := range []map[string][2]string{foreign, oddSecrets} {
+		for name, change := range changes {
+			require.Contains(t, secretJSON, change[0], name)
+			answer := strings.ReplaceAll(secretJSON, change[0], change[1])
+			c := newClient(t, always(200, answer))
+			got, err := c.GetSecret(t.Context(), secretID, ReadOptions{})
+			requireKind(t, ErrBadAnswer, err, name)
+			require.Nil(t, got, name)
+			updated, err := c.UpdateSecret(t.Context(), secretID, SecretUpdate{Description: new("d")})
+			requireKind(t, ErrBadAnswer, err, name)
+			require.Nil(t, updated, name)
+			if name == "another id" { // what is not known before ABEJA says it
+				continue
+			}
 			made, err := c.CreateSecret(t.Context(), NewSecret{Name: "db_password", Value: []byte(value)})
 			requireKind(t, ErrBadAnswer, err, name)
 			require.True(t, asError(t, err).OutcomeUnknown(), name)
 			require.Nil(t, made, name)
-			page, err := newClient(t, always(200, strings.Replace(secretPageJSON, secretJSON, secretJSON+","+answer, 1))).ListSecrets(t.Context(), ListOptions{})
-			requireKind(t, ErrBadAnswer, err, name)
-			require.Nil(t, page, name)
+			if _, isForeign := foreign[name]; isForeign {
+				page, err := newClient(t, always(200, pageWith(answer))).ListSecrets(t.Context(), ListOptions{})
+				requireKind(t, ErrBadAnswer, err, name)
+				require.Nil(t, page, name)
+			}
 		}
 	}
 
 	_, err := newClient(t, always(200, secretJSON)).CreateSecret(t.Context(), NewSecret{Name: "other", Value: []byte(value)})
 	requireKind(t, ErrBadAnswer, err)
+}
+
+// pageWith is a page of secretJSON and the record.
+func pageWith(record string) string {
+	return strings.Replace(secretPageJSON, secretJSON, record+","+secretJSON, 1)
+}
+
+func TestARecordOfAListThatCannotBeUsedCostsItselfAlone(t *testing.T) {
+	t.Parallel()
+	good, err := newClient(t, always(200, secretJSON)).GetSecret(t.Context(), secretID, ReadOptions{})
+	require.NoError(t, err)
+	for name, change := range oddSecrets {
+		answer := strings.ReplaceAll(secretJSON, change[0], change[1])
+		page, err := newClient(t, always(200, pageWith(answer))).ListSecrets(t.Context(), ListOptions{})
+		require.NoError(t, err, name)
+		require.Equal(t, []Secret{*good}, page.Secrets, name)
+		require.Len(t, page.Odd, 1, name)
+		odd := page.Odd[0]
+		require.Equal(t, !strings.Contains(name, "id"), odd.ID == secretID, name)
+		require.Equal(t, !strings.Contains(name, "name"), odd.Name == "db_password", name)
+		require.Len(t, odd.Versions, 1, name)
+	}
+	for _, record := range []string{`null`, `7`, `"x"`, `[]`, `{}`} {
+		page, err := newClient(t, always(200, pageWith(record))).ListSecrets(t.Context(), ListOptions{})
+		require.NoError(t, err, record)
+		require.Equal(t, []Secret{*good}, page.Secrets, record)
+		require.Equal(t, []Secret{{}}, page.Odd, record)
+	}
+}
+
+func TestAPartOfARecordThatIsNotNeededCostsItselfAlone(t *testing.T) {
+	t.Parallel()
+	midnight := `"created_at":"2024-05-01T00:00:00Z"`
+	for name, example := range map[string]struct {
+		old, odd string
+		want     func(s *Secret)
+	}{
+		"time that is none":     {midnight, `"created_at":"yesterday"`, func(s *Secret) { s.CreatedAt, s.Odd = Time{}, true }},
+		"time without offset":   {midnight, `"created_at":"2024-05-01T00:00:00"`, func(s *Secret) { s.CreatedAt, s.Odd = Time{}, true }},
+		"time that is a number": {midnight, `"created_at":7`, func(s *Secret) { s.CreatedAt, s.Odd = Time{}, true }},
+		"time that is told twice": {midnight, midnight + `,"created_at":{}`, func(s *Secret) {
+			s.CreatedAt, s.Odd = Time{}, true
+		}},
+		"change that is no time": {`"updated_at":"2024-05-01T00:00:00Z"`, `"updated_at":"today"`, func(s *Secret) { s.UpdatedAt, s.Odd = Time{}, true }},
+		"version's time that is none": {`"updated_at":"2024-05-01T09:05:00+09:00"`, `"updated_at":"?"`, func(s *Secret) {
+			s.Versions[0].UpdatedAt, s.Versions[0].Odd = Time{}, true
+		}},
+		"value that is no base64": {`"version":1`, `"version":1,"value":"?"`, func(s *Secret) { s.Versions[0].Odd = true }},
+		"value that is a number":  {`"version":1`, `"version":1,"value":7`, func(s *Secret) { s.Versions[0].Odd = true }},
+		"version without number": {`"version":1`, `"version":null`, func(s *Secret) {
+			s.Versions[0].Number = 0
+			s.Versions, s.OddVersions = []Version{}, s.Versions
+		}},
+		"number that is a text": {`"version":1`, `"version":"1"`, func(s *Secret) {
+			s.Versions[0].Number = 0
+			s.Versions, s.OddVersions = []Version{}, s.Versions
+		}},
+		"number that is too large": {`"version":1`, `"version":2147483648`, func(s *Secret) {
+			s.Versions[0].Number = 0
+			s.Versions, s.OddVersions = []Version{}, s.Versions
+		}},
+		"version without id": {`"id":"4053595942757"`, `"id":null`, func(s *Secret) {
+			s.Versions[0].ID = ""
+			s.Versions, s.OddVersions = []Version{}, s.Versions
+		}},
+		"version with a broken part": {`"version":1`, `"version":1,"provider":7`, func(s *Secret) {
+			s.Versions, s.OddVersions = []Version{}, s.Versions
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, err := newClient(t, always(200, secretJSON)).GetSecret(t.Context(), secretID, ReadOptions{})
+			require.NoError(t, err)
+			example.want(want)
+			require.Contains(t, secretJSON, example.old)
+			answer := strings.Replace(secretJSON, example.old, example.odd, 1)
+			got, err := newClient(t, always(200, answer)).GetSecret(t.Context(), secretID, ReadOptions{Values: true})
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+			page, err := newClient(t, always(200, strings.Replace(secretPageJSON, secretJSON, answer, 1))).ListSecrets(t.Context(), ListOptions{})
+			require.NoError(t, err)
+			require.Equal(t, []Secret{*want}, page.Secrets)
+			require.Empty(t, page.Odd)
+		})
+	}
 }
 
 func TestAnAnswerThatIsNoListOfTheOrganizationIsRefused(t *testing.T) {
@@ -312,6 +408,41 @@ func TestSecretsRoundTripThroughTheSimulator(t *testing.T) {
 
 			require.NoError(t, c.DeleteSecret(ctx, made.ID))
 			require.ErrorIs(t, c.DeleteSecret(ctx, made.ID), ErrNotFound)
+		})
+	}
+}
+
+func TestOneOddRecordAtABEJACostsItselfAlone(t *testing.T) {
+	t.Parallel()
+	for kind, version := range map[simulator.Odd]int{
+		simulator.OddTimeWithoutZone: 0, simulator.OddNullName: 0,
+		simulator.OddVersionWithoutNumber: 1, simulator.OddVersionWithoutValue: 1, simulator.OddBadBase64: 1,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			sim := simulator.New(simulator.Options{})
+			sim.Create("other", []byte("x"))
+			id := sim.Create("odd", []byte("1"))
+			sim.AddVersion("odd", []byte("2"))
+			sim.MakeOdd("odd", kind, version)
+			c := newClient(t, sim.Transport())
+			page, err := c.ListSecrets(t.Context(), ListOptions{})
+			require.NoError(t, err)
+			require.Equal(t, "other", page.Secrets[0].Name)
+			if kind == simulator.OddNullName {
+				require.Len(t, page.Secrets, 1)
+				require.Equal(t, id, page.Odd[0].ID)
+			} else {
+				require.Len(t, page.Secrets, 2)
+			}
+			s, err := c.GetSecret(t.Context(), id, ReadOptions{Values: true})
+			require.NoError(t, err)
+			require.Equal(t, kind == simulator.OddTimeWithoutZone, s.Odd)
+			require.Equal(t, 2, len(s.Versions)+len(s.OddVersions))
+			newest := s.Versions[len(s.Versions)-1]
+			require.Equal(t, "2", string(newest.Value))
+			versions, err := c.ListVersions(t.Context(), id, ListOptions{})
+			require.NoError(t, err)
+			require.Equal(t, 2, len(versions.Versions)+len(versions.Odd))
 		})
 	}
 }

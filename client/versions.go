@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
@@ -28,16 +29,32 @@ type Version struct {
 	CreatedAt Time   `json:"created_at"`
 	// UpdatedAt moves by itself: it does not say that the value changed.
 	UpdatedAt Time `json:"updated_at"`
-	// Value is nil unless ReadOptions.Values asked for it.
+	// Value is nil unless ReadOptions.Values asked for it and ABEJA gave one that is base64.
 	Value []byte `json:"value"`
+	// Odd says that the value is nil, or a time is zero, since it could not be understood.
+	Odd bool `json:"odd,omitempty"`
 }
 
-func (v *Version) check(c *Client) error {
+func (v *Version) read(c *Client, raw []byte) error {
+	wire := struct {
+		*Version
+		CreatedAt lenientTime  `json:"created_at"`
+		UpdatedAt lenientTime  `json:"updated_at"`
+		Value     lenientBytes `json:"value"`
+	}{Version: v}
+	broken := json.Unmarshal(raw, &wire)
+	v.CreatedAt, v.UpdatedAt, v.Value = wire.CreatedAt.Time, wire.UpdatedAt.Time, wire.Value.bytes
+	v.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd || wire.Value.odd
+	if v.Number < 1 || v.Number > math.MaxInt32 {
+		v.Number = 0
+	}
 	switch {
-	case !ValidID(v.ID) || v.Number < 1 || v.Number > math.MaxInt32:
-		return errors.New("the answer holds a version without id or number")
 	case v.OrganizationID != "" && v.OrganizationID != c.organizationID:
-		return errors.New("the answer holds a version of another organization")
+		return foreignError("the answer holds a version of another organization")
+	case broken != nil:
+		return errNotJSON
+	case !ValidID(v.ID) || v.Number == 0:
+		return errors.New("the answer holds a version without id or number")
 	}
 	return nil
 }
@@ -51,18 +68,24 @@ type VersionPage struct {
 		Offset  int  `json:"offset"`
 	} `json:"pagination"`
 	Versions []Version `json:"versions"`
+	// Odd are the versions that cannot be used, as Secret.OddVersions.
+	Odd []Version `json:"odd,omitempty"`
 }
 
-func (p *VersionPage) check(c *Client) error {
-	if p.Versions == nil {
+func (p *VersionPage) read(c *Client, raw []byte) error {
+	wire := struct {
+		*VersionPage
+		Versions []json.RawMessage `json:"versions"`
+	}{VersionPage: p}
+	if json.Unmarshal(raw, &wire) != nil {
+		return errNotJSON
+	}
+	if wire.Versions == nil {
 		return errors.New("the answer is no list of versions")
 	}
-	for i := range p.Versions {
-		if err := p.Versions[i].check(c); err != nil {
-			return err
-		}
-	}
-	return nil
+	var err error
+	p.Versions, p.Odd, err = readEach[Version](c, wire.Versions)
+	return err
 }
 
 // ListVersions gives one page of a secret's versions.
@@ -79,9 +102,11 @@ func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOpt
 	if err := c.do(ctx, call{op: OpListVersions, method: http.MethodGet, path: path, query: q, answer: &page}); err != nil {
 		return nil, err
 	}
-	for i := range page.Versions {
-		if err := belongs(OpListVersions, &page.Versions[i], secretID); err != nil {
-			return nil, err
+	for _, versions := range [][]Version{page.Versions, page.Odd} {
+		for i := range versions {
+			if err := belongs(OpListVersions, &versions[i], secretID); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return &page, nil
@@ -89,7 +114,11 @@ func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOpt
 
 // GetVersion gives one version.
 func (c *Client) GetVersion(ctx context.Context, secretID, versionID string, opts ReadOptions) (*Version, error) {
-	return c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query()}, secretID, versionID)
+	v, err := c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query()}, secretID, versionID)
+	if err == nil && opts.Values && v.Odd && v.Value == nil {
+		return nil, &Error{Op: OpGetVersion, Status: http.StatusOK, Err: errors.New("the version has no value that can be understood")}
+	}
+	return v, err
 }
 
 // CreateVersion gives a secret a new value, which must not be empty. It is sent once: after an
@@ -151,7 +180,7 @@ func (c *Client) version(ctx context.Context, k call, secretID, versionID string
 
 func belongs(op Op, v *Version, secretID string) error {
 	if v.SecretID != "" && v.SecretID != secretID {
-		return &Error{Op: op, Status: http.StatusOK, Err: errors.New("the answer holds a version of another secret")}
+		return &Error{Op: op, Status: http.StatusOK, Err: errOtherSecret}
 	}
 	return nil
 }
