@@ -49,6 +49,8 @@ var wordings = []wording{
 	{of(errGone), http.StatusNotFound, "", "write it again by its name, with a value, to create it"},
 	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA gives it out no more: write a later expired_at"},
 	{of(store.ErrIncomplete), http.StatusBadGateway, "", "secrets come and go too fast at ABEJA: try again"},
+	{of(store.ErrUnnamed), http.StatusBadGateway, "", "correct its record at ABEJA, and see odd_records in status"},
+	{of(store.ErrOdd), http.StatusBadGateway, "", "read another version with version=N, or replace this one: write a value with cas=N"},
 	{of(store.ErrNotFound), http.StatusNotFound, "", "list the secrets to see which there are"},
 	{withoutVersion, http.StatusNotFound, "the secret has no version", "write a value to give it one"},
 	{is[*store.NoVersionError], http.StatusNotFound, "", "list its versions to see which there are"},

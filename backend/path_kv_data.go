@@ -194,7 +194,10 @@ func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 		if err != nil {
 			return nil, err
 		}
-		current := store.Newest.Of(secret.Versions)
+		current, err := store.Newest.From(secret)
+		if err != nil {
+			return nil, err
+		}
 		if current == nil {
 			return logical.RespondWithStatusCode(nil, r.req, http.StatusNotFound)
 		}
@@ -206,7 +209,11 @@ func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 				Data: kvVersion(current.Number, current, secret),
 			}, r.req, http.StatusNotFound)
 		}
-		value, err := patchedMap(current.Value, data)
+		old, err := store.ValueOf(current)
+		if err != nil {
+			return nil, err
+		}
+		value, err := patchedMap(old, data)
 		if err != nil {
 			return nil, err
 		}
@@ -246,9 +253,9 @@ func deleteKVData(ctx context.Context, r *secretRequest) (*logical.Response, err
 	if err != nil {
 		return nil, err
 	}
-	newest := store.Newest.Of(versions)
+	newest, err := versions.Pick(store.Newest)
 	if newest == nil {
-		return nil, nil
+		return nil, err
 	}
 	return nil, r.store.SetStatus(ctx, r.secret, newest.Number, client.Inactive)
 }

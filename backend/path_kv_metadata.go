@@ -83,13 +83,17 @@ func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, e
 		return nil, err
 	}
 	newest, updated := 0, secret.CreatedAt.Time
-	if v := store.Newest.Of(secret.Versions); v != nil {
+	if v, err := store.Newest.From(secret); err != nil {
+		return nil, err
+	} else if v != nil {
 		newest, updated = v.Number, v.CreatedAt.Time
 	}
 	oldest := max(0, newest-maxDestroyed)
 	versions := make(map[string]any)
 	for n := oldest + 1; n <= newest; n++ {
-		versions[strconv.Itoa(n)] = kvMetadataVersion(store.Pick(n).Of(secret.Versions), secret)
+		if v, err := store.Pick(n).From(secret); err == nil { // else it is not known to be destroyed
+			versions[strconv.Itoa(n)] = kvMetadataVersion(v, secret)
+		}
 	}
 	return &logical.Response{Data: map[string]any{
 		"versions":             versions,

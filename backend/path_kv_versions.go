@@ -49,7 +49,12 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 		if err != nil {
 			return nil, ignoreAbsent(err)
 		}
-		for _, v := range there {
+		for n := range wanted {
+			if _, err := there.Pick(store.Pick(n)); err != nil {
+				return nil, err
+			}
+		}
+		for _, v := range there.Usable {
 			if !wanted[v.Number] {
 				continue
 			}

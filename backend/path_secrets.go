@@ -150,6 +150,7 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	if listing.Incomplete {
 		resp.AddWarning("Secrets were created and deleted at ABEJA faster than they could be listed: others may be missing here. List again.")
 	}
+	warnOfOdd(resp, listing.Odd)
 	if listing.Unusable > 0 {
 		resp.AddWarning("Secrets whose names break ABEJA's own rule are left out.")
 	}
@@ -269,7 +270,11 @@ func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Res
 	if len(s.IntegrationServiceIDs) > 0 {
 		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
 	}
-	encodeValue(resp.Data, v.Value)
+	value, err := store.ValueOf(v)
+	if err != nil {
+		return nil, err
+	}
+	encodeValue(resp.Data, value)
 	if err := r.warn(resp, &reading); err != nil {
 		return nil, err
 	}
@@ -281,6 +286,7 @@ func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	if r.Stale > 0 {
 		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", r.Stale.Round(time.Second)))
 	}
+	warnOfOdd(resp, r.Odd)
 	at := r.Secret.ExpiredAt.Time
 	if at.IsZero() || at.After(time.Now()) {
 		return nil
@@ -291,6 +297,13 @@ func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	}
 	resp.AddWarning("This secret has " + expired.Error() + ".")
 	return nil
+}
+
+// warnOfOdd says that some of what ABEJA tells cannot be understood.
+func warnOfOdd(resp *logical.Response, records int) {
+	if records > 0 {
+		resp.AddWarning(fmt.Sprintf("Records in ABEJA's answer that cannot be understood in full: %d. What cannot is left out here, or null.", records))
+	}
 }
 
 func createSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {

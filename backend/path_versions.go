@@ -77,8 +77,8 @@ func listVersions(ctx context.Context, r *secretRequest) (*logical.Response, err
 	if err != nil {
 		return nil, err
 	}
-	keys, info := make([]string, len(versions)), make(map[string]any, len(versions))
-	for i, v := range versions {
+	keys, info := make([]string, len(versions.Usable)), make(map[string]any, len(versions.Usable))
+	for i, v := range versions.Usable {
 		keys[i] = strconv.Itoa(v.Number)
 		info[keys[i]] = map[string]any{
 			"id":         v.ID,
@@ -87,7 +87,9 @@ func listVersions(ctx context.Context, r *secretRequest) (*logical.Response, err
 			"updated_at": timeOrNil(v.UpdatedAt.Time),
 		}
 	}
-	return logical.ListResponseWithInfo(keys, info), nil
+	resp := logical.ListResponseWithInfo(keys, info)
+	warnOfOdd(resp, len(versions.Odd))
+	return resp, nil
 }
 
 func readVersion(ctx context.Context, r *secretRequest) (*logical.Response, error) {

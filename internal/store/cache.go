@@ -46,6 +46,7 @@ type record struct {
 	secret *client.Secret
 	asked  time.Time
 	seq    uint64 // of the organization when it was asked for
+	odd    int    // records in it that could not be understood in full
 }
 
 func (r record) bytes() int {

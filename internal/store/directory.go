@@ -48,6 +48,9 @@ type directory struct {
 	names     map[string]string    // by id
 	expiry    map[string]time.Time // by id, of those that have one
 	confirmed map[string]time.Time // by name, since the last complete listing
+	odd       map[string]bool      // by id, what could not be understood in full when it was last listed
+	oddRead   map[string]bool      // the same, when it was last read
+	lost      int                  // records of the last listing that have no id
 	begun     time.Time            // when the last listing began
 	listed    time.Time            // when the last complete one began
 	changed   time.Time            // when another node last created or deleted a secret
@@ -77,6 +80,7 @@ type listing struct {
 func (d *directory) init() {
 	d.ids, d.names = make(map[string]string), make(map[string]string)
 	d.expiry, d.confirmed = make(map[string]time.Time), make(map[string]time.Time)
+	d.oddRead = make(map[string]bool)
 	d.hurry = make(chan struct{}, 1)
 	d.lookups = rate.NewLimiter(rate.Every(lookupInterval), lookupBurst)
 	d.doubts = rate.NewLimiter(rate.Every(lookupInterval), confirmBurst)
@@ -145,8 +149,11 @@ func (d *directory) certain(ctx context.Context, s *Store, r Ref) (name, id stri
 	if name, id, ok := d.peek(r); ok {
 		return name, id, nil
 	}
-	if result.Incomplete {
+	switch {
+	case result.Incomplete:
 		return "", "", ErrIncomplete
+	case result.unnamed():
+		return "", "", ErrUnnamed
 	}
 	return "", "", ErrNotFound
 }
@@ -266,11 +273,24 @@ func (d *directory) learn(name, id string) {
 	d.set(name, id)
 }
 
+// read takes in whether all of a secret could be understood.
+func (d *directory) read(id string, odd bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if odd {
+		d.oddRead[id] = true
+	} else {
+		delete(d.oddRead, id)
+	}
+}
+
 // forget takes in that a secret is no longer there.
 func (d *directory) forget(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.unset(id)
+	delete(d.odd, id)
+	delete(d.oddRead, id)
 }
 
 // suspect takes in that names may have changed in a way that this process has not seen.
@@ -402,6 +422,7 @@ func (d *directory) install(l *listing) {
 	complete := l.err == nil && !l.result.Incomplete
 	var ids, names map[string]string
 	var expiry map[string]time.Time
+	var odd map[string]bool
 	switch {
 	case l.err != nil:
 		stats.FailedListings.Add(1)
@@ -411,7 +432,11 @@ func (d *directory) install(l *listing) {
 		stats.CompleteListings.Add(1)
 		ids, names = make(map[string]string, len(l.result.Items)), make(map[string]string, len(l.result.Items))
 		expiry = make(map[string]time.Time)
+		odd = make(map[string]bool)
 		for _, item := range l.result.Items {
+			if item.odd {
+				odd[item.ID] = true
+			}
 			if !ValidName(item.Name) {
 				continue
 			}
@@ -433,6 +458,8 @@ func (d *directory) install(l *listing) {
 	if complete {
 		d.ids, d.names, d.expiry, d.listed = ids, names, expiry, l.begun
 		d.confirmed = make(map[string]time.Time)
+		d.odd, d.lost = odd, l.result.lost
+		maps.DeleteFunc(d.oddRead, func(id string, _ bool) bool { return names[id] == "" })
 		for id := range deleted {
 			d.unset(id)
 		}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -18,6 +19,11 @@ type Listing struct {
 	Incomplete bool
 	// Unusable counts secrets that are left out since their names break ABEJA's own rule.
 	Unusable int
+	// Odd counts secrets of which ABEJA tells something that cannot be understood: it is left out, or
+	// else the whole secret.
+	Odd int
+
+	lost int // records that are no items, since they have no id
 }
 
 // Item is what a listing tells of a secret.
@@ -27,6 +33,9 @@ type Item struct {
 	Version              int
 	ExpiredAt, UpdatedAt time.Time
 	createdAt            time.Time
+
+	odd      bool // a part of the record could not be understood
+	unusable bool // the record cannot be shown
 }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
@@ -38,6 +47,7 @@ func ValidName(name string) bool { return nameForm.MatchString(name) }
 // list reads all pages, and tells met of each. It never asks for values. Names have the
 // organization's form: the prefix is in them, and they may break ABEJA's rule.
 func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
+	var lost atomic.Int64 // one that two pages share is counted twice
 	secrets := lister[Item]{
 		stats: s.stats,
 		id:    func(i Item) string { return i.ID },
@@ -46,24 +56,34 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 			if err != nil {
 				return page[Item]{}, err
 			}
-			items := make([]Item, len(p.Secrets))
+			items := make([]Item, len(p.Secrets), len(p.Secrets)+len(p.Odd))
 			for i := range p.Secrets {
 				items[i] = newItem(&p.Secrets[i])
 			}
+			for i := range p.Odd {
+				if !client.ValidID(p.Odd[i].ID) {
+					lost.Add(1)
+					continue
+				}
+				item := newItem(&p.Odd[i])
+				item.odd, item.unusable = true, true
+				items = append(items, item)
+			}
 			met(items)
-			return page[Item]{offset, len(items), items, p.HasNext}, nil
+			return page[Item]{offset, len(p.Secrets) + len(p.Odd), items, p.HasNext}, nil
 		},
 	}
 	all, complete, err := secrets.all(client.Patient(ctx))
 	if err != nil {
 		return nil, err
 	}
+	s.name(ctx, all)
 	// A secret that was deleted and made again while the pages were read is in both lives.
 	slices.SortFunc(all, func(a, b Item) int {
 		return cmp.Or(byName(a, b), b.createdAt.Compare(a.createdAt), cmp.Compare(b.ID, a.ID))
 	})
-	all = slices.CompactFunc(all, func(a, b Item) bool { return a.Name == b.Name })
-	return &Listing{Items: all, Incomplete: !complete}, nil
+	all = slices.CompactFunc(all, func(a, b Item) bool { return a.Name == b.Name && a.Name != "" })
+	return &Listing{Items: all, Incomplete: !complete, lost: int(lost.Load())}, nil
 }
 
 func byName(a, b Item) int { return cmp.Compare(a.Name, b.Name) }
@@ -93,11 +113,14 @@ func (l *Listing) correct(created map[string]Item, deleted map[string]bool) (lis
 
 // of is the part of a listing whose names have the prefix, without it.
 func (l *Listing) of(prefix string) *Listing {
-	part := &Listing{Incomplete: l.Incomplete, Items: make([]Item, 0, len(l.Items))}
+	part := &Listing{Incomplete: l.Incomplete, Items: make([]Item, 0, len(l.Items)), Odd: l.lost}
 	for _, item := range l.Items {
 		name, has := strings.CutPrefix(item.Name, prefix)
+		if item.odd && (has || item.Name == "") {
+			part.Odd++
+		}
 		switch {
-		case !has:
+		case !has, item.unusable:
 		case !ValidName(name):
 			part.Unusable++
 		default:
@@ -108,10 +131,18 @@ func (l *Listing) of(prefix string) *Listing {
 	return part
 }
 
+// unnamed reports whether a secret may be in the list under a name that is not.
+func (l *Listing) unnamed() bool {
+	return l.lost > 0 || slices.ContainsFunc(l.Items, func(i Item) bool { return i.Name == "" })
+}
+
 func newItem(s *client.Secret) Item {
+	version, _ := numberOf(Current, s)
 	return Item{
 		ID: s.ID, Name: s.Name, Description: s.Description,
 		ExpiredAt: s.ExpiredAt.Time, UpdatedAt: s.UpdatedAt.Time, createdAt: s.CreatedAt.Time,
-		Version: numberOf(Current, s.Versions),
+		Version: version,
+		odd: s.Odd || len(s.OddVersions) > 0 ||
+			slices.ContainsFunc(s.Versions, func(v client.Version) bool { return v.Odd }),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -17,8 +18,12 @@ type Reading struct {
 	Name string
 	// Secret and Version are shared between callers: never change them. The secret's own Name has
 	// the prefix, and its Versions are all that there are.
-	Secret  *client.Secret
+	Secret *client.Secret
+	// An inactive version may be without a value.
 	Version *client.Version
+	// Odd counts the records of the secret, its own and those of its versions, that could not be
+	// understood in full.
+	Odd int
 	// Stale is how old the answer is when ABEJA failed and an older one had to do, else 0.
 	Stale time.Duration
 }
@@ -58,11 +63,22 @@ func (s *Store) kept(name string, r Ref, p Pick, age time.Duration) (Reading, bo
 	if !ok || r.id != "" && (r.id != kept.secret.ID || !s.shows(name)) {
 		return Reading{}, false
 	}
-	v := p.Of(kept.secret.Versions)
-	if v == nil {
+	v, err := p.read(kept.secret)
+	if v == nil || err != nil {
 		return Reading{}, false
 	}
-	return Reading{name[len(s.prefix):], kept.secret, v, old}, true
+	return Reading{name[len(s.prefix):], kept.secret, v, kept.odd, old}, true
+}
+
+// read is From for those who want the value: that of an active version must be there.
+func (p Pick) read(s *client.Secret) (*client.Version, error) {
+	v, err := p.From(s)
+	if v != nil && v.Status == client.Active {
+		if _, err := ValueOf(v); err != nil {
+			return nil, err
+		}
+	}
+	return v, err
 }
 
 // ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as the call that it shared.
@@ -71,7 +87,9 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (record, error) {
 			got := record{asked: time.Now(), seq: s.organization.seq.Load()}
 			var err error
-			got.secret, err = s.get(ctx, name, id)
+			if got.secret, err = s.get(ctx, name, id); err == nil {
+				got.odd = oddRecords(got.secret)
+			}
 			return got, err
 		})
 		if err != nil {
@@ -80,18 +98,20 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 			}
 			return err
 		}
-		if s.fresh.size() > 0 {
+		if _, odd := Current.read(got.secret); s.fresh.size() > 0 && odd == nil { // else what was kept before is of more use
 			s.identity.values.keep(name, got, s.identity.since)
 		}
-		v := p.Of(got.secret.Versions)
+		v, err := p.read(got.secret)
 		switch {
+		case err != nil:
+			return err
 		case v != nil:
-			reading = Reading{Name: name[len(s.prefix):], Secret: got.secret, Version: v}
+			reading = Reading{Name: name[len(s.prefix):], Secret: got.secret, Version: v, Odd: got.odd}
 			return nil
-		case p == Current && len(got.secret.Versions) > 0:
+		case p == Current && len(got.secret.Versions)+len(got.secret.OddVersions) > 0:
 			return ErrNoActive
 		}
-		return &NoVersionError{Newest: numberOf(Newest, got.secret.Versions), Secret: got.secret}
+		return &NoVersionError{Newest: newestNumber(got.secret.Versions), Secret: got.secret}
 	})
 	return reading, err
 }
@@ -113,9 +133,9 @@ func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
 	return secret, err
 }
 
-// Versions gives all versions of a secret by number, without values.
-func (s *Store) Versions(ctx context.Context, r Ref) ([]client.Version, error) {
-	var versions []client.Version
+// Versions gives all versions of a secret, without values.
+func (s *Store) Versions(ctx context.Context, r Ref) (Versions, error) {
+	var versions Versions
 	err := s.withID(ctx, r, func(name, id string) (err error) {
 		versions, err = shared(ctx, s, "versions", name, id, s.versions)
 		return err
@@ -123,7 +143,9 @@ func (s *Store) Versions(ctx context.Context, r Ref) ([]client.Version, error) {
 	return versions, err
 }
 
-func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, error) {
+func (s *Store) versions(ctx context.Context, _, id string) (Versions, error) {
+	var mu sync.Mutex
+	var odd []client.Version
 	list := lister[client.Version]{
 		stats: s.stats,
 		id:    func(v client.Version) string { return v.ID },
@@ -132,21 +154,28 @@ func (s *Store) versions(ctx context.Context, _, id string) ([]client.Version, e
 			if err != nil {
 				return page[client.Version]{}, err
 			}
-			return page[client.Version]{offset, len(p.Versions), p.Versions, p.Pagination.HasNext}, nil
+			mu.Lock()
+			defer mu.Unlock()
+			for _, v := range p.Odd { // pages overlap
+				if v.ID == "" || !slices.ContainsFunc(odd, func(o client.Version) bool { return o.ID == v.ID }) {
+					odd = append(odd, v)
+				}
+			}
+			return page[client.Version]{offset, len(p.Versions) + len(p.Odd), p.Versions, p.Pagination.HasNext}, nil
 		},
 	}
 	// A secret has about 100 versions at the most: one page or two, with no churn to speak of.
 	versions, _, err := list.all(ctx)
 	if err != nil {
-		return nil, err
+		return Versions{}, err
 	}
 	slices.SortFunc(versions, func(a, b client.Version) int { return cmp.Compare(a.Number, b.Number) })
 	for i := 1; i < len(versions); i++ {
 		if versions[i].Number == versions[i-1].Number {
-			return nil, badAnswer(client.OpListVersions, "the answer holds a version twice")
+			return Versions{}, badAnswer(client.OpListVersions, "the answer holds a version twice")
 		}
 	}
-	return versions, nil
+	return Versions{versions, odd}, nil
 }
 
 // shared lets identical calls about a secret share one. A caller never joins a call that began

@@ -28,6 +28,9 @@ type State struct {
 	Secrets int
 	// Listed is when the complete listing began that they are from; zero before the first.
 	Listed time.Time
+	// Odd is of how many of all secrets ABEJA has told something that cannot be understood, when they
+	// were last listed or read.
+	Odd int
 	// CacheEntries is how many secrets are kept with their values.
 	CacheEntries int
 }
@@ -39,5 +42,11 @@ func (s *Store) State() State {
 	names.mu.Lock()
 	defer names.mu.Unlock()
 	state.Secrets, state.Listed = len(names.ids), names.listed
+	state.Odd = names.lost + len(names.odd)
+	for id := range names.oddRead {
+		if !names.odd[id] {
+			state.Odd++
+		}
+	}
 	return state
 }

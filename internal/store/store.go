@@ -268,11 +268,12 @@ func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error
 	seen := make(map[int]bool, len(secret.Versions))
 	for i := range secret.Versions {
 		v := &secret.Versions[i]
-		if seen[v.Number] || len(v.Value) == 0 {
-			return nil, badAnswer(client.OpGetSecret, "the answer holds a version twice or without its value")
+		if seen[v.Number] {
+			return nil, badAnswer(client.OpGetSecret, "the answer holds a version twice")
 		}
 		seen[v.Number] = true
 	}
+	s.identity.names.read(id, oddRecords(secret) > 0)
 	return secret, nil
 }
 
@@ -290,7 +291,8 @@ const (
 	Newest Pick = -1
 )
 
-// Of gives the version that is picked, or nil.
+// Of gives the version that is picked among those that can be used, or nil. From and Versions.Pick tell
+// whether one that cannot be used may be meant.
 func (p Pick) Of(versions []client.Version) *client.Version {
 	var best *client.Version
 	for i := range versions {
@@ -304,11 +306,20 @@ func (p Pick) Of(versions []client.Version) *client.Version {
 	return best
 }
 
-// numberOf is what check-and-set compares with: the version that is picked, else the newest.
-func numberOf(p Pick, versions []client.Version) int {
-	if v := p.Of(versions); v != nil {
-		return v.Number
+// numberOf is what check-and-set compares with: the version that is picked, else the newest; 0 where
+// there is none, or it is not known for sure.
+func numberOf(p Pick, s *client.Secret) (int, error) {
+	v, err := p.From(s)
+	if v == nil && err == nil {
+		v, err = Newest.From(s)
 	}
+	if v == nil {
+		return 0, err
+	}
+	return v.Number, nil
+}
+
+func newestNumber(versions []client.Version) int {
 	if v := Newest.Of(versions); v != nil {
 		return v.Number
 	}

@@ -82,7 +82,11 @@ func (s *Store) madeBefore(ctx context.Context, n client.NewSecret) (*client.Sec
 	if err != nil {
 		return nil, err
 	}
-	if len(secret.Versions) != 1 || !holds(Newest.Of(secret.Versions), n.Value) {
+	v, err := Newest.read(secret)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(secret.Versions)+len(secret.OddVersions) != 1 || !holds(v, n.Value):
 		return nil, ErrExists
 	}
 	return secret, nil
@@ -120,7 +124,8 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 			// Nothing to compare: this reaches a secret too that ABEJA no longer returns.
 			secret, err := s.updateSecret(ctx, name, id, u.SecretUpdate)
 			if err == nil {
-				w = Written{ID: id, Description: secret.Description, Version: numberOf(u.Against, secret.Versions)}
+				w = Written{ID: id, Description: secret.Description}
+				w.Version, _ = numberOf(u.Against, secret)
 			}
 			return err
 		}
@@ -128,12 +133,22 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		if err != nil {
 			return err
 		}
-		before := numberOf(u.Against, secret.Versions)
+		before, err := numberOf(u.Against, secret)
+		if err != nil {
+			return err
+		}
 		if u.CAS != nil && *u.CAS != before {
 			return &CASError{Current: before}
 		}
 		w = Written{ID: id, Description: secret.Description, Version: before}
-		v := u.Against.Of(secret.Versions)
+		look := Pick.read
+		if u.CAS != nil {
+			look = Pick.From // the number alone makes the write safe to repeat, also where the value is odd
+		}
+		v, err := look(u.Against, secret)
+		if err != nil {
+			return err
+		}
 		if value := u.asStored(secret.Versions); value != nil && !holds(v, value) {
 			if v, err = s.addVersion(ctx, secret, value); err != nil {
 				return err
@@ -195,10 +210,11 @@ func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []b
 		if err != nil {
 			return nil, err
 		}
-		if v := Newest.Of(after.Versions); holds(v, value) && (newest == nil || v.Number > newest.Number) {
+		v, err := Newest.read(after)
+		if holds(v, value) && (newest == nil || v.Number > newest.Number) {
 			return v, nil
 		}
-		return nil, nil
+		return nil, err
 	})
 }
 
@@ -300,10 +316,11 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 	if err != nil {
 		return nil, err
 	}
-	if v := Pick(number).Of(versions); v != nil {
-		return v, nil
+	v, err := versions.Pick(Pick(number))
+	if v != nil || err != nil {
+		return v, err
 	}
-	return nil, &NoVersionError{Newest: numberOf(Newest, versions)}
+	return nil, &NoVersionError{Newest: newestNumber(versions.Usable)}
 }
 
 // write runs do alone among the writers of the secret's name.

@@ -291,9 +291,9 @@ func TestStatusAndDeletionOfVersions(t *testing.T) {
 		require.ErrorAs(t, s.DeleteVersion(t.Context(), db, 1), new(*NoVersionError))
 		versions, err := s.Versions(t.Context(), db)
 		require.NoError(t, err)
-		require.Len(t, versions, 1)
-		require.Equal(t, 2, versions[0].Number)
-		require.Nil(t, versions[0].Value)
+		require.Len(t, versions.Usable, 1)
+		require.Equal(t, 2, versions.Usable[0].Number)
+		require.Nil(t, versions.Usable[0].Value)
 	})
 }
 

@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+)
+
+// ErrOdd: ABEJA's record of a version cannot be understood, so it is not known what was asked for.
+var ErrOdd = errors.New("a record at ABEJA cannot be understood")
+
+// ErrUnnamed: there is no secret of the name among those that can be told by name, but ABEJA lists one
+// that cannot.
+var ErrUnnamed = errors.New("a secret in ABEJA's list has no usable name, and may be this one")
+
+// maxAsked is how many secrets a listing asks for alone, since the list does not tell their names. What
+// comes of it is known from then on.
+const maxAsked = 10
+
+// Versions are the versions of a secret, without values.
+type Versions struct {
+	// Usable are by number.
+	Usable []client.Version
+	// Odd cannot be used: each has what could be understood of it.
+	Odd []client.Version
+}
+
+// Pick returns the version that is picked, or nil; ErrOdd if it may be an odd one.
+func (v Versions) Pick(p Pick) (*client.Version, error) {
+	return p.surely(client.OpListVersions, v.Usable, v.Odd)
+}
+
+// From returns the version of the secret that is picked, or nil; ErrOdd if it may be an odd one.
+func (p Pick) From(s *client.Secret) (*client.Version, error) {
+	return p.surely(client.OpGetSecret, s.Versions, s.OddVersions)
+}
+
+func (p Pick) surely(op client.Op, usable, odd []client.Version) (*client.Version, error) {
+	v := p.Of(usable)
+	for i := range odd {
+		o := &odd[i]
+		switch {
+		case p > 0 && (v != nil || o.Number > 0 && o.Number != int(p)):
+		case p == Current && o.Status == client.Inactive:
+		case p <= 0 && v != nil && before(o, v):
+		case p > 0:
+			return nil, oddAnswer(op, fmt.Sprintf("one without a usable id and number may be version %d", p))
+		default:
+			return nil, oddAnswer(op, "a version without a usable id and number may be the newest")
+		}
+	}
+	return v, nil
+}
+
+// before reports whether a version, of which not all is known, was surely made before another: numbers
+// and times of creation grow together.
+func before(o, v *client.Version) bool {
+	if o.Number > 0 {
+		return o.Number < v.Number
+	}
+	return !o.CreatedAt.IsZero() && o.CreatedAt.Before(v.CreatedAt.Time)
+}
+
+// ValueOf returns the value of a version that was read; ErrOdd if ABEJA gave none that can be
+// understood.
+func ValueOf(v *client.Version) ([]byte, error) {
+	if len(v.Value) == 0 {
+		return nil, oddAnswer(client.OpGetSecret, fmt.Sprintf("version %d has no usable value", v.Number))
+	}
+	return v.Value, nil
+}
+
+func oddAnswer(op client.Op, why string) error {
+	return &client.Error{Op: op, Status: 200, Err: fmt.Errorf("%w: %s", ErrOdd, why)}
+}
+
+// oddRecords counts the records in one of a secret that was read with its values, its own among them,
+// that could not be understood in full. That an inactive version has no value is not known to be odd.
+func oddRecords(s *client.Secret) int {
+	n := len(s.OddVersions)
+	if s.Odd {
+		n++
+	}
+	for i := range s.Versions {
+		if v := &s.Versions[i]; v.Odd || len(v.Value) == 0 && v.Status == client.Active {
+			n++
+		}
+	}
+	return n
+}
+
+// name finds the names of the secrets that a list tells no usable name of: those that were known
+// before, and else from the secret alone.
+func (s *Store) name(ctx context.Context, items []Item) {
+	asked := 0
+	for i := range items {
+		item := &items[i]
+		if !item.unusable || ValidName(item.Name) {
+			continue
+		}
+		if name, _, known := s.identity.names.peek(ByID(item.ID)); known {
+			item.Name = name
+		} else if asked++; asked <= maxAsked {
+			if secret, err := s.client.GetSecret(ctx, item.ID, client.ReadOptions{}); err == nil {
+				item.Name = secret.Name
+			}
+		}
+	}
+}
