@@ -92,6 +92,7 @@ func newMetrics(build Build, state func() store.State) *metrics {
 		{"directory_age_seconds", "Time since the listing began that they are from. NaN before the first.", func() float64 {
 			return age(state().Listed)
 		}},
+		{"odd_records", "Secrets of which ABEJA told something that cannot be understood.", func() float64 { return float64(state().Odd) }},
 		{"cache_entries", "Values in memory.", func() float64 { return float64(state().CacheEntries) }},
 	}
 	for _, g := range gauges {

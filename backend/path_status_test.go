@@ -29,7 +29,7 @@ func TestStatusTellsHowTheMountIs(t *testing.T) {
 	org, _, _, _ := e.sim.Credentials()
 	for field, want := range map[string]any{
 		"problem": nil, "configured": true, "organization_id": org, "api_url": e.url, "abeja_answers": true,
-		"last_error": nil, "last_error_at": nil, "directory_size": 2, "cache_entries": 1, "cache_hit_ratio": 0.75,
+		"last_error": nil, "last_error_at": nil, "directory_size": 2, "odd_records": 0, "cache_entries": 1, "cache_hit_ratio": 0.75,
 		"requests": uint64(4), "failed_requests": uint64(0), // the config's check, the list, the secret, this
 		"version": "v1.2.3", "commit": "0123456789abcdef",
 	} {
@@ -168,6 +168,22 @@ func TestStatusRemembersTheLastErrorAndCountsRequests(t *testing.T) {
 	require.Equal(t, "abeja: get secret: status 500 Internal Server Error", got["last_error"])
 	require.NotNil(t, got["last_error_at"])
 	require.Equal(t, uint64(1), got["failed_requests"], "also those from before the config was changed")
+}
+
+func TestStatusAndMetricsCountWhatCannotBeUnderstood(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{}, fields{"name_prefix": "team_"})
+	for _, name := range []string{"team_one", "team_two", "foreign"} {
+		e.sim.Create(name, []byte("hidden-1"))
+	}
+	e.sim.MakeOdd("foreign", simulator.OddNullName, 0)
+	e.sim.MakeOdd("team_two", simulator.OddBadBase64, 1)
+	e.read("secrets/one").ok()
+	require.Equal(t, 1, e.read("status").ok()["odd_records"], "a list has no values")
+	e.read("secrets/two").refused(http.StatusBadGateway, "version 1 has no usable value")
+	require.Equal(t, 2, e.read("status").ok()["odd_records"])
+	require.Contains(t, string(e.read("metrics").ok()["http_raw_body"].([]byte)), "\nvault_abeja_odd_records 2\n")
+	require.Empty(t, e.list("secrets/").warnings, "none of this mount")
 }
 
 func TestStatusAsksABEJAOnceInTenSecondsHoweverManyRead(t *testing.T) {
