@@ -205,7 +205,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if err := b.checkTypes(req); err != nil {
 		return nil, err
 	}
-	if b.mounted.Load() == nil {
+	if b.mounted.Load() == nil && isRead(req.Operation) {
 		b.mount(ctx, req) // whether a standby may answer is in the config; what is wrong with it the handler says
 	}
 	resp, err = b.Backend.HandleRequest(ctx, req)
