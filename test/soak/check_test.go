@@ -17,8 +17,8 @@ type promises struct {
 	// write can be stored twice, if another came between, and a create or a cas write can meet itself.
 	vaultRepeats bool
 	// either: a read may come from before a write that is not acknowledged yet, even when another
-	// read has shown that write already. So it is with a cache, and through mounts of different ABEJA
-	// users, who share no calls. The reads are then held against acknowledged writes alone.
+	// read has shown that write already. So it is with a cache, and through mounts that share no
+	// calls, as those of different ABEJA users. The reads are then held against acknowledged writes alone.
 	either bool
 }
 
