@@ -54,7 +54,7 @@ type directory struct {
 	begun     time.Time            // when the last listing began
 	listed    time.Time            // when the last complete one began
 	changed   time.Time            // when another node last created or deleted a secret
-	err       error                // of the last listing
+	err       error                // why a name may be missing of what the last listing gave
 
 	lookups, doubts, rechecks *rate.Limiter
 
@@ -119,6 +119,9 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 			return name, id, ctx.Err()
 		}
 		if !d.abandoned(s, l, err) {
+			if err == nil && l.result.Incomplete {
+				err = ErrIncomplete
+			}
 			break
 		}
 		l = d.again(s)
@@ -423,11 +426,13 @@ func (d *directory) install(l *listing) {
 	var ids, names map[string]string
 	var expiry map[string]time.Time
 	var odd map[string]bool
+	unsure := l.err
 	switch {
 	case l.err != nil:
 		stats.FailedListings.Add(1)
 	case l.result.Incomplete:
 		stats.IncompleteListings.Add(1)
+		unsure = ErrIncomplete
 	default:
 		stats.CompleteListings.Add(1)
 		ids, names = make(map[string]string, len(l.result.Items)), make(map[string]string, len(l.result.Items))
@@ -468,7 +473,7 @@ func (d *directory) install(l *listing) {
 		}
 	}
 	if !errors.Is(l.err, context.Canceled) {
-		d.err = l.err
+		d.err = unsure
 	}
 	d.running = nil
 	close(l.done)

@@ -26,7 +26,11 @@ func TestAnIncompleteListingAddsNamesAndRemovesNone(t *testing.T) {
 		require.Equal(t, "v", value(t, s, "db"))
 		require.True(t, s.Exists(t.Context(), "first"))
 
-		require.ErrorIs(t, s.Delete(t.Context(), ByName("never_listed")), ErrIncomplete, "which may be there")
+		for range 10 {
+			_, err = s.Read(t.Context(), ByName("never_listed"), Current)
+			require.ErrorIs(t, err, ErrIncomplete, "which may be there")
+		}
+		require.ErrorIs(t, s.Delete(t.Context(), ByName("never_listed")), ErrIncomplete)
 		require.NoError(t, s.Delete(t.Context(), ByName("db")))
 		require.Zero(t, sim.Len())
 	})
@@ -218,7 +222,7 @@ func TestAHostileListOfVersionsEnds(t *testing.T) {
 		begin := time.Now()
 		_, err = s.Versions(t.Context(), ByName("db"))
 		require.Error(t, err)
-		require.LessOrEqual(t, time.Since(begin), callTimeout)
+		require.LessOrEqual(t, time.Since(begin), callTimeout+time.Second, "the page under way takes a second")
 		asked := n.Load()
 		time.Sleep(time.Hour)
 		require.Equal(t, asked, n.Load())
