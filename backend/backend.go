@@ -205,9 +205,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if err := b.checkTypes(req); err != nil {
 		return nil, err
 	}
-	if b.mounted.Load() == nil && isRead(req.Operation) {
-		b.mount(ctx, req) // whether a standby may answer is in the config; what is wrong with it the handler says
-	}
+	b.loadForStandby(ctx, req)
 	resp, err = b.Backend.HandleRequest(ctx, req)
 	if err != nil {
 		return resp, coded(err)
@@ -231,6 +229,9 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	defer b.recover(req, &err)
 	if b.checkTypes(req) != nil {
 		return false, false, nil // the handler says what is wrong, to those who may ask
+	}
+	if err := b.checkedElsewhere(ctx); err != nil {
+		return false, false, err
 	}
 	return b.Backend.HandleExistenceCheck(ctx, req)
 }

@@ -55,7 +55,8 @@ func (b *backend) pathConfig() *framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.readConfigPath, Summary: "Read the connection.", Responses: described,
-				DisplayAttrs: &framework.DisplayAttributes{OperationVerb: "read", OperationSuffix: "configuration"},
+				DisplayAttrs:              &framework.DisplayAttributes{OperationVerb: "read", OperationSuffix: "configuration"},
+				ForwardPerformanceStandby: true,
 			},
 			logical.CreateOperation: &framework.PathOperation{
 				Callback: b.writeConfig, Summary: "Write the connection.", Responses: done,

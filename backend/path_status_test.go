@@ -178,7 +178,7 @@ func TestStatusAndMetricsCountWhatCannotBeUnderstood(t *testing.T) {
 	}
 	e.sim.MakeOdd("foreign", simulator.OddNullName, 0)
 	e.sim.MakeOdd("team_two", simulator.OddBadBase64, 1)
-	e.read("secrets/one").ok()
+	e.list("secrets/").ok()
 	require.Equal(t, 1, e.read("status").ok()["odd_records"], "a list has no values")
 	e.read("secrets/two").refused(http.StatusBadGateway, "version 1 has no usable value")
 	require.Equal(t, 2, e.read("status").ok()["odd_records"])

@@ -1,10 +1,14 @@
 package backend
 
 import (
+	"context"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/errutil"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // Nodes that stand by may serve requests by themselves: OpenBao's from 2.5 on, and the performance
@@ -42,9 +46,36 @@ func (r standbyRead) Properties() framework.OperationProperties {
 	return properties
 }
 
+// loadForStandby sees to it that the config is known, which says whether a standby may answer. What is
+// wrong with it the handler says.
+func (b *backend) loadForStandby(ctx context.Context, req *logical.Request) {
+	if b.mounted.Load() != nil {
+		return
+	}
+	if path := b.Route(req.Path); path != nil {
+		if _, ok := path.Operations[req.Operation].(standbyRead); ok {
+			b.mount(ctx, req)
+		}
+	}
+}
+
 // standsBy reports whether this node only stands by. It costs a call to Vault's process.
 func (b *backend) standsBy() bool {
 	return b.System().ReplicationState().HasState(consts.ReplicationPerformanceStandby)
+}
+
+// checkedElsewhere is what the existence check of a standby returns: nobody knows but the active node
+// what was created or deleted a moment ago. OpenBao forwards the whole request for the text of an
+// error that the caller may see (http/handler.go in its v2.6.2), and the active node checks anew. The
+// standbys of Vault Enterprise could not be tried: they answer from the names that they know.
+func (b *backend) checkedElsewhere(ctx context.Context) error {
+	if !b.standsBy() {
+		return nil
+	}
+	if env, err := b.System().PluginEnv(ctx); err != nil || strings.Contains(env.VaultVersionMetadata, "ent") {
+		return nil
+	}
+	return errutil.UserError{Err: logical.ErrReadOnly.Error()} // bare: only so it comes through the plugin's boundary
 }
 
 // minStandbyAge is how old a standby's own answer may be at the least: names that do not exist are

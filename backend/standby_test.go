@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -43,7 +44,7 @@ func TestAStandbyHasTheActiveNodeDoWhatIsAboutSecrets(t *testing.T) {
 			req := e.request(op, samplePath(path, id), nil)
 			_, err := standby.backend.HandleRequest(t.Context(), req)
 			switch shown := shownPath(path); {
-			case shown == "status", shown == "metrics", shown == "config" && isRead(op):
+			case shown == "status", shown == "metrics":
 				require.NotEqual(t, logical.ErrReadOnly, err, "%s %s", op, req.Path)
 			default:
 				asked++
@@ -80,6 +81,26 @@ func TestAStandbyAnswersReadsByItselfIfTheConfigSaysSo(t *testing.T) {
 	for _, bad := range []string{"1s", "721h", "-1s"} {
 		e.write("config", fields{"standby_max_age": bad}).refused(http.StatusBadRequest, "standby_max_age must be")
 	}
+}
+
+func TestAnExistenceCheckOfAStandbyHasTheActiveNodeCheck(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	standby := e.standby()
+	for _, path := range []string{"secrets/one", "data/one", "metadata/one", "generate/one", "config"} {
+		_, _, err := standby.exists(path, fields{"value": "hidden-1"})
+		require.Equal(t, errutil.UserError{Err: "cannot write to readonly storage"}, err, path)
+	}
+	require.Zero(t, e.sim.Count())
+
+	view := logical.TestSystemView()
+	view.PluginEnvironment = &logical.PluginEnvironment{VaultVersion: "1.21.2", VaultVersionMetadata: "ent"}
+	view.ReplicationStateVal = consts.ReplicationPerformanceStandby
+	standby.backend = e.startWith(view)
+	checked, exists, err := standby.exists("secrets/one", fields{"value": "hidden-1"})
+	require.NoError(t, err)
+	require.True(t, checked)
+	require.False(t, exists)
 }
 
 // cluster is nodes as clients see them: what a node does not do itself the active one does, which is
