@@ -1,6 +1,8 @@
 package client
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"time"
 
@@ -13,6 +15,7 @@ type triesKey struct{}
 type tries struct {
 	op       Op
 	attempts int
+	left     int  // how many may follow
 	admitted bool // by the limiter, before the call's time began
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
@@ -38,8 +41,9 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errOverLimit // the wait would outlast the deadline
 	}
+	ctx, cancel := tries.share(req.Context())
 	start := time.Now()
-	resp, err := a.next.RoundTrip(req)
+	resp, err := a.next.RoundTrip(req.WithContext(ctx))
 	took := time.Since(start)
 	end := Error{Err: err}
 	if resp != nil {
@@ -52,5 +56,38 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.observe != nil {
 		a.observe(Attempt{Op: tries.op, Number: tries.attempts, Status: end.Status, Duration: took})
 	}
+	if resp == nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = &timedBody{resp.Body, cancel}
 	return resp, err
+}
+
+// minTry is the least time that one try is worth: within it a TLS handshake and a short call succeed over a
+// bad line too.
+const minTry = time.Second
+
+// share gives a try half of the time that is left, so that one that hangs leaves room for the next, and
+// the last one all of it. So a slow ABEJA has as long as possible, whatever the number of retries.
+func (t *tries) share(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, _ := ctx.Deadline() // that of the call
+	half := time.Until(deadline) / 2
+	if t.left == 0 || half < minTry {
+		return context.WithCancel(ctx)
+	}
+	t.left--
+	return context.WithTimeout(ctx, half)
+}
+
+// timedBody is an answer's body. To read it takes of the try's time.
+type timedBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (b *timedBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }

@@ -249,6 +249,9 @@ func (c *Client) do(ctx context.Context, k call) error {
 
 func (c *Client) try(ctx context.Context, k call) error {
 	tries := &tries{op: k.op}
+	if k.method != http.MethodPost && ctx.Value(onceKey{}) == nil {
+		tries.left = c.repeatable.RetryMax
+	}
 	if ctx.Value(patientKey{}) != nil {
 		if err := c.limiter.Wait(ctx); err != nil {
 			return noAnswer(ctx, tries, errOverLimit)

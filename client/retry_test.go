@@ -328,3 +328,101 @@ func TestACallerWhoGivesUpGetsTheContextsError(t *testing.T) {
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// hangs hangs in the first n requests, before the answer or in its body.
+func hangs(n int, inBody bool, answer string) *server {
+	return &server{answer: func(i int, r *http.Request) (*http.Response, error) {
+		if i > n {
+			return reply(200, answer), nil
+		}
+		if !inBody {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}
+		resp := reply(200, "")
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(answer[:20]), readerFunc(func([]byte) (int, error) {
+			<-r.Context().Done()
+			return 0, r.Context().Err()
+		})))
+		return resp, nil
+	}}
+}
+
+func TestATryThatHangsLeavesRoomForTheNext(t *testing.T) {
+	t.Parallel()
+	for _, inBody := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			for _, x := range exchanges() {
+				s := hangs(1, inBody, x.answer)
+				start := time.Now()
+				err := x.call(t.Context(), newClient(t, s, retries(3)))
+				if x.method == "POST" { // which is not sent again
+					require.ErrorIs(t, err, ErrTimeout, x.op)
+					require.Equal(t, DefaultTimeout, time.Since(start))
+					require.Len(t, s.requests, 1)
+					continue
+				}
+				require.NoError(t, err, x.op)
+				require.Len(t, s.requests, 2)
+				wait := s.requests[1].at.Sub(start) - DefaultTimeout/2
+				require.GreaterOrEqual(t, wait, retryWaitMin)
+				require.LessOrEqual(t, wait, retryWaitMax)
+			}
+		})
+	}
+}
+
+func TestTheLastTryHasAllTheTimeThatIsLeft(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		for _, example := range []struct {
+			timeout              time.Duration
+			retries, least, most int
+		}{
+			{DefaultTimeout, 0, 1, 1}, {DefaultTimeout, 1, 2, 2}, {DefaultTimeout, 3, 3, 4}, {DefaultTimeout, 10, 3, 5},
+			{time.Second, 3, 1, 1}, {2*time.Second - 1, 3, 1, 1}, {2 * time.Second, 3, 2, 2},
+		} {
+			s := hangs(100, false, "")
+			c := newClient(t, s, retries(example.retries), func(cfg *Config) { cfg.Timeout = example.timeout })
+			start := time.Now()
+			err := callOf(OpUpdateSecret)(t.Context(), c)
+			require.ErrorIs(t, err, ErrTimeout, "%+v", example)
+			require.True(t, asError(t, err).OutcomeUnknown())
+			require.Equal(t, example.timeout, time.Since(start), "%+v", example)
+			require.GreaterOrEqual(t, len(s.requests), example.least, "%+v", example)
+			require.LessOrEqual(t, len(s.requests), example.most, "%+v", example)
+		}
+		s := hangs(100, false, "")
+		start := time.Now()
+		require.ErrorIs(t, callOf(OpGetSecret)(Once(t.Context()), newClient(t, s, retries(3))), ErrTimeout)
+		require.Equal(t, DefaultTimeout, time.Since(start))
+		require.Len(t, s.requests, 1)
+	})
+}
+
+func TestATryHasHalfOfTheCallersTimeToo(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		s := hangs(1, false, secretJSON)
+		start := time.Now()
+		require.NoError(t, callOf(OpGetSecret)(ctx, newClient(t, s, retries(1))))
+		require.Less(t, time.Since(start), 5*time.Second)
+	})
+}
+
+func TestTheWaitForTheRateLimitIsNoPartOfATrysTime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		slow := &server{answer: func(int, *http.Request) (*http.Response, error) {
+			time.Sleep(4 * time.Second)
+			return reply(200, secretJSON), nil
+		}}
+		c := newClient(t, slow, retries(1), func(cfg *Config) { cfg.Limiter = rate.NewLimiter(0.05, 1) })
+		for range 2 { // the second waits 16 s
+			require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
+		}
+		require.Len(t, slow.requests, 2)
+	})
+}
