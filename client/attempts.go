@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -28,6 +29,9 @@ type attempts struct {
 	next    http.RoundTripper
 	limiter *rate.Limiter
 	observe func(Attempt)
+	// hung is when a try last had no whole answer within its time: its connection, and all that were
+	// idle meanwhile, may be dead.
+	hung atomic.Pointer[time.Time]
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -41,6 +45,7 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errOverLimit // the wait would outlast the deadline
 	}
+	a.leaveDead(req.Context())
 	ctx, cancel := tries.share(req.Context())
 	start := time.Now()
 	resp, err := a.next.RoundTrip(req.WithContext(ctx))
@@ -56,12 +61,36 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.observe != nil {
 		a.observe(Attempt{Op: tries.op, Number: tries.attempts, Status: end.Status, Duration: took})
 	}
-	if resp == nil {
+	ended := func() {
+		// That a caller is in a hurry says nothing of the connection.
+		if ctx.Err() == context.DeadlineExceeded && time.Since(start) > minTry/2 {
+			a.hung.Store(new(time.Now()))
+		}
 		cancel()
+	}
+	if resp == nil {
+		ended()
 		return nil, err
 	}
-	resp.Body = &timedBody{resp.Body, cancel}
+	resp.Body = &timedBody{resp.Body, ended}
 	return resp, err
+}
+
+// letGo is more than HTTP/2 takes to end the stream of a try that was given up. Until then its connection is
+// not idle.
+const letGo = 20 * time.Millisecond
+
+// leaveDead closes the connections that no call uses, if a try has hung since they were last closed.
+func (a *attempts) leaveDead(ctx context.Context) {
+	at := a.hung.Swap(nil)
+	if at == nil {
+		return
+	}
+	select {
+	case <-time.After(letGo - time.Since(*at)):
+	case <-ctx.Done():
+	}
+	(&http.Client{Transport: a.next}).CloseIdleConnections()
 }
 
 // minTry is the least time that one try is worth: within it a TLS handshake and a short call succeed over a
@@ -83,11 +112,11 @@ func (t *tries) share(ctx context.Context) (context.Context, context.CancelFunc)
 // timedBody is an answer's body. To read it takes of the try's time.
 type timedBody struct {
 	io.ReadCloser
-	cancel context.CancelFunc
+	ended func()
 }
 
 // Close implements io.Closer.
 func (b *timedBody) Close() error {
-	defer b.cancel()
+	defer b.ended()
 	return b.ReadCloser.Close()
 }

@@ -35,9 +35,15 @@ const (
 	// maxParts bounds the commas between an answer's parts: decoded, "{}," takes hundreds of
 	// times its size. A page of 100 secrets with 100 versions each has under 100,000.
 	maxParts = 1 << 17
-	// maxConns is how many connections are kept for reuse: the most that a busy Vault has
-	// under way at once, without a TLS handshake for each request.
+	// maxConns bounds the connections, all of which are kept for reuse: the most that a busy Vault
+	// has under way at once, without a TLS handshake for each request. A request beyond waits for one
+	// within its try's time.
 	maxConns = 128
+	// An HTTP/2 connection on which nothing came for pingAfter is asked whether it lives, and left if
+	// it does not say so within pingTimeout: a NAT that has forgotten it sends no reset, and the kernel
+	// gives up after 15 minutes. Both together are the time of a first try with DefaultTimeout.
+	pingAfter   = 10 * time.Second
+	pingTimeout = 5 * time.Second
 )
 
 // Config says which organization to reach, where, and as whom.
@@ -215,6 +221,8 @@ func newTransport(caCert string) (*http.Transport, error) {
 	t := cleanhttp.DefaultPooledTransport()
 	t.MaxIdleConns = maxConns
 	t.MaxIdleConnsPerHost = maxConns
+	t.MaxConnsPerHost = maxConns
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter}
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if caCert != "" {
 		pool := x509.NewCertPool()

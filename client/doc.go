@@ -27,7 +27,8 @@
 // GET, PATCH and DELETE are tried again on 429, 500, 502, 503 and 504 and when the connection fails; a
 // POST only on 429, since it could take effect twice. [Error.OutcomeUnknown] says when to look before
 // asking again. A call, with all its tries, ends with Config.Timeout or the caller's deadline. A try that
-// another may follow has half of what is left of that: one that hangs does not end the call.
+// another may follow has half of what is left of that: one that hangs does not end the call. It ends the
+// use of the connections that were idle then, since a device between may have forgotten them.
 //
 // An answer is used only if it bears the organization and the ids that were asked for. A record in it that
 // cannot be understood costs itself alone: it is set apart, in [SecretPage] and [VersionPage] as Odd and in
