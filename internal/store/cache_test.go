@@ -41,10 +41,10 @@ func TestAReaderThatJoinsACallKeepsItsAnswerNoLongerThanTheCallIsOld(t *testing.
 	cachingAt(t, Freshness{TTL: time.Minute, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		value(t, s, "db")
 		time.Sleep(time.Hour)
-		sim.SetLatency(20 * time.Second)
+		sim.SetLatency(10 * time.Second)
 		var all sync.WaitGroup
 		all.Go(func() { value(t, s, "db") })
-		time.Sleep(19 * time.Second)
+		time.Sleep(9 * time.Second)
 		all.Go(func() { value(t, s, "db") })
 		all.Wait()
 		sim.ResetRequests()
@@ -105,7 +105,7 @@ func TestAReadThatAWriteOvertookIsNotKept(t *testing.T) {
 	cachingAt(t, Freshness{TTL: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		value(t, s, "db")
 		time.Sleep(2 * time.Hour)
-		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { require.Equal(t, "1", value(t, s, "db")) })
 		synctest.Wait()
@@ -223,7 +223,7 @@ func TestTheCacheIsBoundedAndForgetsWhatIsUnusedLongest(t *testing.T) {
 func TestWarmingListsOnceInTheBackground(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("1"))
-		sim.SetLatency(time.Minute / 4)
+		sim.SetLatency(time.Minute / 6)
 		start := time.Now()
 		s.Warm()
 		s.Warm()

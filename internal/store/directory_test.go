@@ -73,7 +73,7 @@ func TestDeletesOfAbsentNamesCostOneListingInFiveSeconds(t *testing.T) {
 
 func TestADeleteIsNotAcknowledgedOnAnOldListing(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
-		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		s.Warm()
 		synctest.Wait()
 		sim.Create("late", []byte("v"))

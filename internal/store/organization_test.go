@@ -106,7 +106,7 @@ func TestAReadThatAWriteThroughAnotherMountOvertookIsNotKept(t *testing.T) {
 	mounts(t, Freshness{TTL: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, one, two *Store) {
 		require.True(t, one.Exists(t.Context(), "db"))
 		require.True(t, two.Exists(t.Context(), "db"))
-		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { require.Equal(t, "1", value(t, two, "db")) })
 		synctest.Wait()

@@ -282,8 +282,8 @@ func TestAReadNeverJoinsACallThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("old"))
 		value(t, s, "db")
-		// The answer of the first reader is on its way for a minute.
-		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		// The answer of the first reader is on its way, for less than a try's time.
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { require.Equal(t, "old", value(t, s, "db")) })
 		synctest.Wait()
@@ -297,7 +297,7 @@ func TestAReadNeverJoinsACallThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
 func TestAListingNeverJoinsOneThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("first", []byte("v"))
-		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() {
 			l, err := s.List(t.Context())
@@ -320,7 +320,7 @@ func TestAListingShowsWhatWasChangedBeforeItWasAskedFor(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))
 		value(t, s, "db")
-		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = s.List(t.Context()) })
 		synctest.Wait()
@@ -337,7 +337,7 @@ func TestWhatWasDeletedDoesNotComeBackWithAListingThatWasUnderWay(t *testing.T) 
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))
 		value(t, s, "db")
-		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = s.List(t.Context()) })
 		synctest.Wait()
@@ -353,7 +353,7 @@ func TestASlowSecretDelaysNoOther(t *testing.T) {
 		sim.Create("slow", []byte("s"))
 		sim.Create("quick", []byte("q"))
 		value(t, s, "quick")
-		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 20 * time.Second})
+		sim.AddFault(simulator.Fault{Op: "get_secret", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second})
 		var all sync.WaitGroup
 		all.Go(func() { value(t, s, "slow") })
 		synctest.Wait()
