@@ -18,6 +18,11 @@ type tries struct {
 	attempts int
 	left     int  // how many may follow
 	admitted bool // by the limiter, before the call's time began
+	// entered is when the gate let the request through of which it is not told yet how it ended.
+	entered time.Time
+	// insists says that the last try hung: of its connection alone, maybe, so that the next one need
+	// not ask the gate.
+	insists bool
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
 }
@@ -28,6 +33,7 @@ type tries struct {
 type attempts struct {
 	next    http.RoundTripper
 	limiter *rate.Limiter
+	gate    Gate // nil: every request is let through
 	observe func(Attempt)
 	// hung is when a try last had no whole answer within its time: its connection, and all that were
 	// idle meanwhile, may be dead.
@@ -37,20 +43,24 @@ type attempts struct {
 // RoundTrip implements http.RoundTripper.
 func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	tries := req.Context().Value(triesKey{}).(*tries)
+	if err := a.enter(req.Context(), tries); err != nil {
+		return nil, err
+	}
 	if tries.admitted {
 		tries.admitted = false
 	} else if err := a.limiter.Wait(req.Context()); err != nil {
 		if req.Context().Err() != nil {
 			return nil, req.Context().Err()
 		}
-		return nil, errOverLimit // the wait would outlast the deadline
+		a.leave(tries, context.Canceled) // nothing was sent
+		return nil, errOverLimit         // the wait would outlast the deadline
 	}
 	a.leaveDead(req.Context())
 	ctx, cancel := tries.share(req.Context())
 	start := time.Now()
 	resp, err := a.next.RoundTrip(req.WithContext(ctx))
 	took := time.Since(start)
-	end := Error{Err: err}
+	end := Error{Op: tries.op, Err: err}
 	if resp != nil {
 		end.Status = resp.StatusCode
 	}
@@ -60,6 +70,15 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	tries.attempts++
 	if a.observe != nil {
 		a.observe(Attempt{Op: tries.op, Number: tries.attempts, Status: end.Status, Duration: took})
+	}
+	switch {
+	case err != nil:
+		tries.insists = ctx.Err() == context.DeadlineExceeded
+		a.leave(tries, noAnswer(ctx, tries, err))
+	case end.Status == http.StatusTooManyRequests:
+		a.leave(tries, &Error{Op: tries.op, Status: end.Status, RetryAfter: retryAfter(resp)})
+	case end.Status >= 500:
+		a.leave(tries, &end)
 	}
 	ended := func() {
 		// That a caller is in a hurry says nothing of the connection.
@@ -119,4 +138,27 @@ type timedBody struct {
 func (b *timedBody) Close() error {
 	defer b.ended()
 	return b.ReadCloser.Close()
+}
+
+// enter asks the gate.
+func (a *attempts) enter(ctx context.Context, t *tries) error {
+	if a.gate == nil {
+		return nil
+	}
+	a.leave(t, &Error{Op: t.op, Err: errCut}) // the answer to the try before could not be read
+	if !t.insists {
+		if refused := a.gate.Enter(); refused != nil {
+			return refused
+		}
+	}
+	t.entered, t.insists = time.Now(), false
+	return nil
+}
+
+// leave tells the gate how the request ended that it let through last, if it is not told yet.
+func (a *attempts) leave(t *tries, err error) {
+	if a.gate != nil && !t.entered.IsZero() {
+		a.gate.Leave(Outcome{Began: t.entered, Err: err})
+		t.entered = time.Time{}
+	}
 }

@@ -63,6 +63,8 @@ type Config struct {
 	// Limiter, when set, lets each request through, retries included. Clients of one organization
 	// may share one.
 	Limiter *rate.Limiter
+	// Gate, when set, is asked before each request and told what came of it.
+	Gate Gate
 	// UserAgent is sent with each request when not empty.
 	UserAgent string
 	// Observe, when set, is told of each attempt once it has ended. It must be quick and safe
@@ -135,6 +137,7 @@ type Client struct {
 	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
 	post           *retryablehttp.Client
 	limiter        *rate.Limiter
+	sent           *attempts
 	transport      http.RoundTripper
 	observeError   func(*Error)
 	fingerprint    [sha256.Size]byte
@@ -162,12 +165,9 @@ func New(cfg Config) (*Client, error) {
 	if limiter == nil {
 		limiter = rate.NewLimiter(rate.Inf, 0)
 	}
+	sent := &attempts{next: transport, limiter: limiter, gate: cfg.Gate, observe: cfg.Observe}
 	httpClient := &http.Client{
-		Transport: &attempts{
-			next:    transport,
-			limiter: limiter,
-			observe: cfg.Observe,
-		},
+		Transport: sent,
 		// ABEJA's API redirects nowhere; following one could carry a secret to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -184,6 +184,7 @@ func New(cfg Config) (*Client, error) {
 		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
 		limiter:        limiter,
+		sent:           sent,
 		transport:      transport,
 		observeError:   cfg.ObserveError,
 		fingerprint:    sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", base, cfg.OrganizationID, cfg.CACert, cfg.Auth.reveal().header)),
@@ -255,8 +256,17 @@ func (c *Client) do(ctx context.Context, k call) error {
 	return err
 }
 
-func (c *Client) try(ctx context.Context, k call) error {
+func (c *Client) try(ctx context.Context, k call) (err error) {
 	tries := &tries{op: k.op}
+	defer func() {
+		// An answer in JSON that cannot be used is about what was asked alone; any other is no answer of ABEJA's.
+		unusable := errors.Is(err, errNotJSON) || errors.Is(err, errTooLarge)
+		if unusable || errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) {
+			c.sent.leave(tries, err)
+		} else {
+			c.sent.leave(tries, nil)
+		}
+	}()
 	if k.method != http.MethodPost && ctx.Value(onceKey{}) == nil {
 		tries.left = c.repeatable.RetryMax
 	}

@@ -51,6 +51,8 @@ var (
 	ErrTimeout = errors.New("timed out")
 	// ErrUnavailable: ABEJA failed (5xx), or could not be reached.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrNotAsked: Config.Gate did not let the request through.
+	ErrNotAsked = errors.New("not asked")
 	// ErrBadAnswer: what came is not what ABEJA documents, or not what was asked for.
 	ErrBadAnswer = errors.New("unexpected answer")
 )
@@ -81,17 +83,18 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "abeja: %s: ", strings.ReplaceAll(string(e.Op), "_", " "))
+	return fmt.Sprintf("abeja: %s: %s", strings.ReplaceAll(string(e.Op), "_", " "), e.fact())
+}
+
+// fact is what went wrong, whatever the call.
+func (e *Error) fact() string {
 	switch {
 	case e.Err != nil:
-		b.WriteString(e.Err.Error())
+		return e.Err.Error()
 	case e.Description != "":
-		fmt.Fprintf(&b, "status %d: %s", e.Status, e.Description)
-	default:
-		fmt.Fprintf(&b, "status %d %s", e.Status, http.StatusText(e.Status))
+		return fmt.Sprintf("status %d: %s", e.Status, e.Description)
 	}
-	return b.String()
+	return fmt.Sprintf("status %d %s", e.Status, http.StatusText(e.Status))
 }
 
 // Unwrap gives the cause.
@@ -102,6 +105,8 @@ func (e *Error) Is(target error) bool { return target == e.kind() }
 
 func (e *Error) kind() error {
 	switch {
+	case errors.As(e.Err, new(*NotAskedError)):
+		return ErrNotAsked
 	case errors.Is(e.Err, errOverLimit):
 		return ErrRateLimited
 	case errors.Is(e.Err, context.DeadlineExceeded):
@@ -128,7 +133,7 @@ func (e *Error) OutcomeUnknown() bool {
 	if e.mayHaveActed {
 		return true
 	}
-	if errors.Is(e.Err, errOverLimit) {
+	if errors.Is(e.Err, errOverLimit) || errors.As(e.Err, new(*NotAskedError)) {
 		return false
 	}
 	var dial *net.OpError
@@ -155,7 +160,10 @@ func noAnswer(ctx context.Context, t *tries, err error) error {
 func cause(err error) error {
 	var network *net.OpError
 	var cert *tls.CertificateVerificationError
+	var refused *NotAskedError
 	switch {
+	case errors.As(err, &refused):
+		return refused
 	case errors.Is(err, errTooLarge):
 		return errTooLarge
 	case errors.Is(err, errOverLimit):

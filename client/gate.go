@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -30,14 +29,14 @@ type NotAskedError struct {
 	// Since is when ABEJA began to fail, and Next when it is asked again at the earliest.
 	Since, Next time.Time
 	// Why is how it fails.
-	Why error
+	Why *Error
 }
 
 // Error implements error.
 func (e *NotAskedError) Error() string {
-	return fmt.Sprintf("ABEJA was not asked, since it has been failing from %s on (%v); the next try is in %s",
-		e.Since.UTC().Format(time.RFC3339), e.Why, max(0, time.Until(e.Next)).Round(time.Second))
+	return fmt.Sprintf("ABEJA has been failing since %s (%v), and was not asked; the next request goes out in %s",
+		e.Since.UTC().Format(time.RFC3339), e.Why.fact(), max(0, time.Until(e.Next)).Round(time.Second))
 }
 
-// ErrNotAsked: the request was not sent, so its outcome is known: nothing was done.
-var ErrNotAsked = errors.New("not asked")
+// Unwrap gives how ABEJA fails.
+func (e *NotAskedError) Unwrap() error { return e.Why }
