@@ -14,6 +14,9 @@ import (
 type Freshness struct {
 	// TTL is how old a value may be that is given without asking ABEJA.
 	TTL time.Duration
+	// StaleWhileRevalidate is by how much more than TTL a value may be older that is given while a
+	// call in the background asks for a younger one.
+	StaleWhileRevalidate time.Duration
 	// StaleIfError is how old a value may be that is given when ABEJA fails.
 	StaleIfError time.Duration
 	// Size bounds the secrets of which values are kept; those unused longest go first.
@@ -22,7 +25,7 @@ type Freshness struct {
 
 // size is how many secrets the store wants kept: none if it would never use one.
 func (f Freshness) size() int {
-	if max(f.TTL, f.StaleIfError) > 0 {
+	if max(f.TTL, f.StaleWhileRevalidate, f.StaleIfError) > 0 {
 		return f.Size
 	}
 	return 0

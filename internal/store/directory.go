@@ -20,8 +20,9 @@ const (
 	// existsInterval is how often at most Exists lists, which Vault asks before it looks at
 	// policies: whoever has a token, or none that is of use, can cause it.
 	existsInterval = time.Minute
-	// confirmBurst is how many listings beyond one each lookupInterval may be caused by answers of
-	// ABEJA that contradict the directory: a secret that is withheld, a name that is refused.
+	// confirmBurst is how many listings beyond one each lookupInterval may be caused by deletes of
+	// what is not known, and by answers of ABEJA that contradict the directory: a secret that is
+	// withheld, a name that is refused.
 	confirmBurst = 20
 	// unconfirmed is how long Exists believes a name that nothing has confirmed. Until it learns
 	// better, Vault asks for the wrong capability for a secret that was deleted at ABEJA.
@@ -142,7 +143,7 @@ func (d *directory) certain(ctx context.Context, s *Store, r Ref) (name, id stri
 	d.mu.Lock()
 	l := d.next
 	if l == nil {
-		l = d.follow(s, time.Now().Add(d.lookups.Reserve().Delay()))
+		l = d.follow(s, time.Now().Add(d.doubts.Reserve().Delay()))
 	}
 	d.mu.Unlock()
 	result, err := d.wait(ctx, s, l)

@@ -1,6 +1,10 @@
 package store
 
-import "golang.org/x/sync/singleflight"
+import (
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+)
 
 // identity is what ABEJA has shown to one user of an organization: names, values, and the calls
 // that ask for them. Mounts share it only if they send the same credential to the same place.
@@ -9,7 +13,8 @@ type identity struct {
 	names        directory
 	values       cache
 	calls        singleflight.Group
-	refusals     marks // of names that ABEJA has refused to this user
+	renewing     sync.Map // names of secrets that are asked for in the background
+	refusals     marks    // of names that ABEJA has refused to this user
 
 	users map[*Store]bool // guarded by organization.mu
 }

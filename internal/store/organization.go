@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
 // Registry holds what outlives a config and is shared by mounts. A process has one; its zero value
@@ -23,7 +25,7 @@ func (r *Registry) Organization(apiURL, id string) *Organization {
 	key := [2]string{apiURL, id}
 	o := r.organizations[key]
 	if o == nil {
-		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 1)}
+		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 1), breaker: newBreaker()}
 		if r.organizations == nil {
 			r.organizations = make(map[[2]string]*Organization)
 		}
@@ -37,6 +39,7 @@ func (r *Registry) Organization(apiURL, id string) *Organization {
 // has shown to another's user.
 type Organization struct {
 	limiter *rate.Limiter
+	breaker *breaker
 	locks   locks  // of writers, by the secret's name
 	marks   marks  // of writes, by the secret's name
 	recent  recent // what was created and deleted through the engine
@@ -53,6 +56,10 @@ type Organization struct {
 // Limiter is for the clients of the organization: requests count together, whichever mount sends
 // them. The lowest limit of the stores that are open holds for all.
 func (o *Organization) Limiter() *rate.Limiter { return o.limiter }
+
+// Gate is for the clients of the organization: while ABEJA fails it lets through one request now and
+// then, whichever mount sends it.
+func (o *Organization) Gate() client.Gate { return o.breaker }
 
 // join gives a store its share of the organization: the identity of its client.
 func (o *Organization) join(s *Store, requestsPerSecond float64) {

@@ -24,8 +24,10 @@ type Reading struct {
 	// Odd counts the records of the secret, its own and those of its versions, that could not be
 	// understood in full.
 	Odd int
-	// Stale is how old the answer is when ABEJA failed and an older one had to do, else 0.
-	Stale time.Duration
+	// Stale is how old the answer is when an older one had to do, else 0: since ABEJA failed, or
+	// while, as Renewing says, it is asked for a younger one.
+	Stale    time.Duration
+	Renewing bool
 }
 
 // Read gives a secret with the version that is picked. Identical reads share one call.
@@ -34,27 +36,61 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 	if r.id != "" {
 		name, _, _ = s.identity.names.peek(r)
 	}
-	if s.fresh.TTL > 0 {
-		if kept, ok := s.kept(name, r, p, s.fresh.TTL); ok {
+	f := s.fresh
+	old, ok := s.kept(name, r, p, max(f.TTL+f.StaleWhileRevalidate, f.StaleIfError))
+	if f.TTL+f.StaleWhileRevalidate > 0 {
+		switch {
+		case ok && old.Stale <= f.TTL:
 			s.stats.CacheHits.Add(1)
-			kept.Stale = 0
-			return kept, nil
+			old.Stale = 0
+			return old, nil
+		case ok && old.Stale <= f.TTL+f.StaleWhileRevalidate:
+			s.stats.Revalidations.Add(1)
+			s.renew(name, r, p)
+			old.Renewing = true
+			return old, nil
 		}
 		s.stats.CacheMisses.Add(1)
 	}
-	what := "read"
-	if _, ok := s.kept(name, r, p, s.fresh.StaleIfError); ok {
-		what, ctx = "read once", client.Once(ctx) // no use to try long where an older answer can do
+	if !ok || old.Stale > f.StaleIfError {
+		return s.ask(ctx, "read", r, p)
 	}
-	reading, err := s.ask(ctx, what, r, p)
-	if err == nil || ctx.Err() != nil || !abejaFails(err) {
-		return reading, err
+
+	// No use to try often, nor to wait long, where an older answer can do. The call goes on.
+	var reading Reading
+	var err error
+	if !s.organization.breaker.hangs() {
+		patient, cancel := context.WithTimeout(client.Once(ctx), patience)
+		defer cancel()
+		reading, err = s.ask(patient, "read once", r, p)
+		switch {
+		case ctx.Err() != nil:
+			return reading, ctx.Err()
+		case patient.Err() != nil && err != nil:
+			s.organization.breaker.gaveUp()
+		case err == nil || !abejaFails(err):
+			return reading, err
+		}
 	}
-	if kept, ok := s.kept(name, r, p, s.fresh.StaleIfError); ok {
+	if old, ok := s.kept(name, r, p, f.StaleIfError); ok {
 		s.stats.StaleAnswers.Add(1)
-		return kept, nil
+		return old, nil
 	}
-	return reading, err
+	return s.ask(ctx, "read", r, p) // what was kept has been written or refused meanwhile
+}
+
+// renew asks for a secret in the background, once at a time.
+func (s *Store) renew(name string, r Ref, p Pick) {
+	if _, underWay := s.identity.renewing.LoadOrStore(name, true); underWay {
+		return
+	}
+	go s.stats.recovering(func() error {
+		defer s.identity.renewing.Delete(name)
+		ctx, cancel := s.background(context.Background(), callTimeout)
+		defer cancel()
+		_, err := s.ask(ctx, "read", r, p)
+		return err
+	})()
 }
 
 // kept answers from what is kept and was asked for no longer than age ago.
@@ -67,7 +103,7 @@ func (s *Store) kept(name string, r Ref, p Pick, age time.Duration) (Reading, bo
 	if v == nil || err != nil {
 		return Reading{}, false
 	}
-	return Reading{name[len(s.prefix):], kept.secret, v, kept.odd, old}, true
+	return Reading{Name: name[len(s.prefix):], Secret: kept.secret, Version: v, Odd: kept.odd, Stale: old}, true
 }
 
 // read is From for those who want the value: that of an active version must be there.
@@ -87,19 +123,20 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (record, error) {
 			got := record{asked: time.Now(), seq: s.organization.seq.Load()}
 			var err error
-			if got.secret, err = s.get(ctx, name, id); err == nil {
-				got.odd = oddRecords(got.secret)
+			if got.secret, err = s.get(ctx, name, id); err != nil {
+				if !abejaFails(err) && ctx.Err() == nil {
+					s.identity.refused(name)
+				}
+				return got, err
 			}
-			return got, err
+			got.odd = oddRecords(got.secret)
+			if _, odd := Current.read(got.secret); s.fresh.size() > 0 && odd == nil { // else what was kept before is of more use
+				s.identity.values.keep(name, got, s.identity.since)
+			}
+			return got, nil
 		})
 		if err != nil {
-			if !contradicts(err) && !abejaFails(err) && ctx.Err() == nil {
-				s.identity.refused(name)
-			}
 			return err
-		}
-		if _, odd := Current.read(got.secret); s.fresh.size() > 0 && odd == nil { // else what was kept before is of more use
-			s.identity.values.keep(name, got, s.identity.since)
 		}
 		v, err := p.read(got.secret)
 		switch {
@@ -118,7 +155,7 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 
 // abejaFails reports whether ABEJA could not answer, rather than refused to.
 func abejaFails(err error) bool {
-	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrTimeout) ||
+	return errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrNotAsked) || errors.Is(err, client.ErrTimeout) ||
 		errors.Is(err, client.ErrRateLimited) || errors.Is(err, client.ErrBadAnswer) && !errors.Is(err, errOtherName)
 }
 

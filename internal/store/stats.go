@@ -12,6 +12,8 @@ type Stats struct {
 	CacheHits, CacheMisses atomic.Uint64
 	// StaleAnswers are reads that were given an older value since ABEJA failed.
 	StaleAnswers atomic.Uint64
+	// Revalidations are reads that were given an older value while a younger one was asked for.
+	Revalidations atomic.Uint64
 	// Coalesced are callers who shared the answer of a call or a listing that another had begun.
 	Coalesced atomic.Uint64
 	// CompleteListings, IncompleteListings and FailedListings are how listings of all secrets ended.
@@ -31,6 +33,8 @@ type State struct {
 	// Odd is of how many of all secrets ABEJA has told something that cannot be understood, when they
 	// were last listed or read.
 	Odd int
+	// Weather is how ABEJA answers.
+	Weather Weather
 	// CacheEntries is how many secrets are kept with their values.
 	CacheEntries int
 }
@@ -38,6 +42,9 @@ type State struct {
 // State says what is held. It calls nothing.
 func (s *Store) State() State {
 	state := State{CacheEntries: s.identity.values.len()}
+	s.organization.breaker.mu.Lock()
+	state.Weather = s.organization.breaker.weather()
+	s.organization.breaker.mu.Unlock()
 	names := &s.identity.names
 	names.mu.Lock()
 	defer names.mu.Unlock()

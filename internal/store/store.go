@@ -83,7 +83,7 @@ type Store struct {
 
 // Options are how a mount views an organization.
 type Options struct {
-	// Client reaches the organization. It should have its Limiter.
+	// Client reaches the organization. It should have its Limiter and Gate.
 	Client *client.Client
 	// Prefix is what the names of the secrets begin with that are shown, without it.
 	Prefix string
@@ -92,6 +92,8 @@ type Options struct {
 	RequestsPerSecond float64
 	// Stats is what the store counts in.
 	Stats *Stats
+	// Watch, when set, is told when ABEJA is no longer asked since it fails, and when it is again.
+	Watch func(Weather)
 }
 
 // Open makes a view of the organization, to be closed when it is replaced. What it does in the
@@ -102,6 +104,7 @@ func (o *Organization) Open(ctx context.Context, opts Options) *Store {
 		organization: o, ctx: ctx,
 	}
 	o.join(s, opts.RequestsPerSecond)
+	o.breaker.watch(s, opts.Watch)
 	return s
 }
 
@@ -124,6 +127,7 @@ func (s *Store) Suspect() { s.identity.names.suspect() }
 // Close gives up what the store holds. Its requests under way go on.
 func (s *Store) Close() {
 	s.organization.leave(s)
+	s.organization.breaker.watch(s, nil)
 	s.client.CloseIdleConnections()
 }
 

@@ -40,7 +40,7 @@ func open(t testing.TB, sim *simulator.Simulator, r *Registry, o Options) *Store
 	if o.Client == nil {
 		c, err := client.New(client.Config{
 			OrganizationID: org, Auth: client.Basic(user, token), Transport: sim.Transport(), MaxRetries: 2,
-			Limiter: organization.Limiter(),
+			Limiter: organization.Limiter(), Gate: organization.Gate(),
 		})
 		require.NoError(t, err)
 		o.Client = c

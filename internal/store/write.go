@@ -34,7 +34,7 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		return Written{}, err
 	}
 	defer release()
-	made, err := once(func() (*client.Secret, error) {
+	made, err := once(ctx, func() (*client.Secret, error) {
 		return change(s, n.Name, func() (*client.Secret, error) { return s.client.CreateSecret(ctx, n) })
 	}, func() (*client.Secret, error) { return s.madeBefore(ctx, n) })
 	if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrInvalid) {
@@ -203,7 +203,7 @@ func (s *Store) updateSecret(ctx context.Context, name, id string, u client.Secr
 
 func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []byte) (*client.Version, error) {
 	newest := Newest.Of(before.Versions)
-	return once(func() (*client.Version, error) {
+	return once(ctx, func() (*client.Version, error) {
 		return change(s, before.Name, func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) })
 	}, func() (*client.Version, error) {
 		after, err := s.get(ctx, before.Name, before.ID)
@@ -221,12 +221,16 @@ func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []b
 // once sends what must not take effect twice. When the outcome is not known it looks whether it
 // took effect, and sends it a second time only if it did not. After a time-out it does not send
 // again, since ABEJA may still be at work: the caller is told, and may repeat the whole write.
-func once[T any](send, look func() (*T, error)) (*T, error) {
+func once[T any](ctx context.Context, send, look func() (*T, error)) (*T, error) {
 	result, err := send()
 	if !outcomeUnknown(err) {
 		return result, err
 	}
-	if found, lookErr := look(); found != nil || errors.Is(lookErr, ErrExists) {
+	found, lookErr := look()
+	if refused := (*client.NotAskedError)(nil); errors.As(lookErr, &refused) && pause(ctx, time.Until(refused.Next)) {
+		found, lookErr = look()
+	}
+	if found != nil || errors.Is(lookErr, ErrExists) {
 		return found, lookErr
 	} else if lookErr != nil || errors.Is(err, client.ErrTimeout) {
 		return nil, &UnknownOutcomeError{err}
@@ -238,6 +242,21 @@ func once[T any](send, look func() (*T, error)) (*T, error) {
 		return nil, &UnknownOutcomeError{err}
 	}
 	return result, err
+}
+
+// pause waits until ABEJA may be asked again, and reports whether that is worth it.
+func pause(ctx context.Context, wait time.Duration) bool {
+	if wait > hangTime {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func outcomeUnknown(err error) bool {

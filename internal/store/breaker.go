@@ -1,0 +1,172 @@
+package store
+
+import (
+	"crypto/tls"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+)
+
+const (
+	// breakerFailures is how many requests in a row must fail before ABEJA is left alone. One call
+	// with its retries is four by default; of calls of which one in three fails, 1 in 243 is the fifth.
+	breakerFailures = 5
+	// breakerDelay is how long ABEJA is left alone before one request tries it again. With it a
+	// reader is given a fresh value within 5 s of ABEJA's return, and ABEJA is sent next to nothing.
+	breakerDelay = 2 * time.Second
+	// hangTime is how long a request must have had no answer for this to be no failure among others
+	// but the end: nobody else shall wait as long.
+	hangTime = 5 * time.Second
+	// probeTime is how long the request that tries ABEJA again keeps all others away.
+	probeTime = 3 * time.Second
+	// patience is how long a reader waits for an answer who can be given an older one.
+	patience = time.Second
+	// maxHold bounds what ABEJA may ask for with Retry-After.
+	maxHold = time.Hour
+)
+
+// breaker keeps requests from an ABEJA that does not answer: nobody waits for what will not come, and
+// ABEJA is not flooded on its return. All clients of an organization share one.
+type breaker struct {
+	circuit circuitbreaker.CircuitBreaker[any]
+
+	mu       sync.Mutex
+	answered time.Time     // when the last request began that ABEJA answered
+	since    time.Time     // when the first request failed after that
+	why      *client.Error // how the last one failed
+	held     time.Time     // until when ABEJA has asked to be left alone
+	slow     time.Time     // when a reader gave up waiting, if no request has ended since
+	probe    time.Time     // when the request began that tries ABEJA again
+	watchers map[*Store]func(Weather)
+}
+
+// Weather is how ABEJA answers.
+type Weather struct {
+	// Open says that ABEJA is not asked, since it has been failing from Since on, as Why says.
+	Open  bool
+	Since time.Time
+	Why   *client.Error
+}
+
+func newBreaker() *breaker {
+	b := &breaker{watchers: make(map[*Store]func(Weather))}
+	b.circuit = circuitbreaker.NewBuilder[any]().
+		WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).WithDelay(breakerDelay).
+		Build()
+	return b
+}
+
+// Enter implements client.Gate.
+func (b *breaker) Enter() *client.NotAskedError {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	if b.held.After(now) {
+		return &client.NotAskedError{Since: b.since, Next: b.held, Why: b.why}
+	}
+	if b.circuit.IsHalfOpen() && now.Sub(b.probe) >= probeTime {
+		b.circuit.Open() // the probe hangs; its answer is welcome all the same
+	}
+	if b.circuit.TryAcquirePermit() {
+		b.probe = now
+		return nil
+	}
+	next := now.Add(b.circuit.RemainingDelay())
+	if b.circuit.IsHalfOpen() {
+		next = b.probe.Add(probeTime)
+	}
+	return &client.NotAskedError{Since: b.since, Next: next, Why: b.why}
+}
+
+// Leave implements client.Gate.
+func (b *breaker) Leave(o client.Outcome) {
+	b.mu.Lock()
+	was := b.weather()
+	b.take(o)
+	is := b.weather()
+	var tell []func(Weather)
+	if was.Open != is.Open {
+		for _, watch := range b.watchers {
+			tell = append(tell, watch)
+		}
+	}
+	b.mu.Unlock()
+	for _, watch := range tell {
+		watch(is)
+	}
+}
+
+// take learns from an outcome; b.mu is held.
+func (b *breaker) take(o client.Outcome) {
+	now := time.Now()
+	b.slow = time.Time{}
+	var failed *client.Error
+	switch {
+	case o.Err == nil:
+		b.answered, b.since, b.why, b.held = now, time.Time{}, nil, time.Time{}
+		b.circuit.RecordSuccess()
+		b.circuit.Close()
+		return
+	case !errors.As(o.Err, &failed), isCertificate(o.Err): // the caller gave up, or the mount's config is wrong
+		if b.circuit.IsHalfOpen() {
+			b.circuit.Open()
+		}
+		return
+	}
+	if b.since.IsZero() {
+		b.since = now
+	}
+	b.why = &client.Error{Op: failed.Op, Status: failed.Status, Err: failed.Err} // without ABEJA's words
+	if errors.Is(failed, client.ErrRateLimited) {
+		if failed.RetryAfter > 0 {
+			b.held = now.Add(min(failed.RetryAfter, maxHold))
+		}
+		if b.circuit.IsHalfOpen() {
+			b.circuit.Open()
+		}
+		return
+	}
+	if b.circuit.IsOpen() { // it fails as much as before: the delay begins anew
+		b.circuit.HalfOpen()
+	}
+	b.circuit.RecordFailure()
+	if errors.Is(failed, client.ErrTimeout) && now.Sub(o.Began) >= hangTime && !b.answered.After(o.Began) {
+		b.circuit.Open()
+	}
+}
+
+// weather is how ABEJA answers now; b.mu is held.
+func (b *breaker) weather() Weather {
+	return Weather{Open: !b.circuit.IsClosed(), Since: b.since, Why: b.why}
+}
+
+// watch has a store told of changes, or no longer if it has nothing to be told by.
+func (b *breaker) watch(s *Store, tell func(Weather)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if tell == nil {
+		delete(b.watchers, s)
+	} else {
+		b.watchers[s] = tell
+	}
+}
+
+// gaveUp takes in that a reader has waited for an answer long enough.
+func (b *breaker) gaveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slow = time.Now()
+}
+
+// hangs reports whether a reader has waited for an answer in vain, and no request has ended since.
+func (b *breaker) hangs() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.slow.IsZero() && time.Since(b.slow) < callTimeout
+}
+
+func isCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+)
+
+func TestWhoHasAnOlderAnswerWaitsASecondAtMostForAnABEJAThatHangs(t *testing.T) {
+	cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("other", []byte("o"))
+		value(t, s, "db")
+		value(t, s, "other")
+		synctest.Wait()
+		sim.ResetRequests()
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultHang})
+		begin := time.Now()
+		require.Equal(t, "1", value(t, s, "db"))
+		require.Equal(t, patience, time.Since(begin), "the first")
+		for range 100 {
+			require.Equal(t, "1", value(t, s, "db"))
+			require.Equal(t, "o", value(t, s, "other"))
+		}
+		require.Equal(t, patience, time.Since(begin), "the others")
+		require.Equal(t, 1, sim.Count())
+
+		time.Sleep(time.Minute) // the call has timed out
+		sim.ResetRequests()
+		begin = time.Now()
+		for range 600 {
+			value(t, s, "db")
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Less(t, time.Since(begin), 75*time.Second)
+		require.Less(t, sim.Count(), 60)
+
+		sim.AddVersion("db", []byte("2"))
+		sim.ClearFaults()
+		time.Sleep(5 * time.Second)
+		require.Equal(t, "2", value(t, s, "db"))
+	})
+}
+
+func TestWithoutAnOlderAnswerOneCallerWaitsForAnABEJAThatHangsAndTheOthersAreToldAtOnce(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultHang})
+		_, err = s.Read(t.Context(), ByName("db"), Current)
+		require.True(t, abejaFails(err))
+		since := time.Now()
+		sim.ResetRequests()
+		for range 100 {
+			_, err = s.Read(t.Context(), ByName("db"), Current)
+			var refused *client.NotAskedError
+			require.ErrorAs(t, err, &refused)
+			require.WithinDuration(t, since, refused.Since, time.Minute)
+			require.True(t, refused.Next.After(time.Now()))
+			_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
+			require.ErrorIs(t, err, client.ErrNotAsked)
+			require.False(t, errors.As(err, new(*UnknownOutcomeError)), "nothing was sent")
+		}
+		require.Zero(t, time.Since(since))
+		require.Zero(t, sim.Count())
+	})
+}
+
+func TestAnABEJAThatCutsConnectionsIsSentLittle(t *testing.T) {
+	cachingAt(t, Freshness{TTL: time.Second, StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value(t, s, "db")
+		synctest.Wait()
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultCut})
+		sim.ResetRequests()
+		time.Sleep(time.Minute)
+		begin := time.Now()
+		together(100, func(int) {
+			for time.Since(begin) < 10*time.Second {
+				require.Equal(t, "1", value(t, s, "db"))
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		require.LessOrEqual(t, sim.Count(), breakerFailures+10, "100 connections for 10 s")
+	})
+}
+
+func TestABEJAIsLeftAloneUntilTheTimeThatItNames(t *testing.T) {
+	cachingAt(t, Freshness{StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value(t, s, "db")
+		synctest.Wait()
+		sim.AddFault(simulator.Fault{Count: 1, Kind: simulator.FaultStatus, Status: 429, RetryAfter: "600"})
+		require.Equal(t, "1", value(t, s, "db"))
+		sim.AddVersion("db", []byte("2"))
+		sim.ResetRequests()
+		for range 599 {
+			require.Equal(t, "1", value(t, s, "db"))
+			time.Sleep(time.Second)
+		}
+		require.Zero(t, sim.Count())
+		time.Sleep(time.Second)
+		require.Equal(t, "2", value(t, s, "db"))
+	})
+}
+
+func TestAnABEJAOfWhichOneCallInThreeFailsIsGoneOnWith(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		for range 100 {
+			sim.AddFault(simulator.Fault{Count: 1, Kind: simulator.FaultStatus, Status: 503})
+			for range 3 {
+				require.Equal(t, "1", value(t, s, "db"))
+			}
+		}
+	})
+}
+
+func TestRefusalsAreAnswers(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		for _, status := range []int{400, 401, 403, 404, 409, 422} {
+			sim.AddFault(simulator.Fault{Op: "get_secret", Count: 50, Kind: simulator.FaultStatus, Status: status})
+			for range 50 {
+				_, err := s.Read(t.Context(), ByName("db"), Current)
+				require.False(t, errors.Is(err, client.ErrNotAsked))
+			}
+		}
+	})
+}
+
+func TestEveryMountIsToldWhenABEJAIsLeftAloneAndWhenItAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, r := simulator.New(simulator.Options{}), new(Registry)
+		sim.Create("db", []byte("1"))
+		var mu sync.Mutex
+		told := map[string][]bool{}
+		watch := func(mount string) func(Weather) {
+			return func(w Weather) {
+				mu.Lock()
+				defer mu.Unlock()
+				told[mount] = append(told[mount], w.Open)
+			}
+		}
+		one := open(t, sim, r, Options{Watch: watch("one")})
+		gone := open(t, sim, r, Options{Watch: watch("gone")})
+		open(t, sim, r, Options{Watch: watch("two")})
+		value(t, one, "db")
+		gone.Close()
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		for range 10 {
+			_, err := one.Read(t.Context(), ByName("db"), Current)
+			require.Error(t, err)
+		}
+		require.True(t, one.State().Weather.Open)
+		require.ErrorIs(t, one.State().Weather.Why, client.ErrUnavailable)
+		sim.ClearFaults()
+		time.Sleep(breakerDelay)
+		value(t, one, "db")
+		require.False(t, one.State().Weather.Open)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, map[string][]bool{"one": {true, false}, "two": {true, false}}, told)
+	})
+}
+
+func TestAnOlderAnswerIsGivenAtOnceWhileAYoungerOneIsAskedFor(t *testing.T) {
+	cachingAt(t, Freshness{TTL: time.Second, StaleWhileRevalidate: time.Minute, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		value(t, s, "db")
+		sim.AddVersion("db", []byte("2"))
+		sim.SetLatency(500 * time.Millisecond)
+		time.Sleep(2 * time.Second)
+		sim.ResetRequests()
+		begin := time.Now()
+		for range 100 {
+			r, err := s.Read(t.Context(), ByName("db"), Current)
+			require.NoError(t, err)
+			require.Equal(t, "1", string(r.Version.Value))
+			require.True(t, r.Renewing)
+			require.Equal(t, 2*time.Second, r.Stale)
+		}
+		require.Zero(t, time.Since(begin))
+		time.Sleep(time.Second)
+		r, err := s.Read(t.Context(), ByName("db"), Current)
+		require.NoError(t, err)
+		require.Equal(t, "2", string(r.Version.Value))
+		require.False(t, r.Renewing)
+		require.Equal(t, 1, sim.Count())
+
+		sim.AddVersion("db", []byte("3"))
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, "3", value(t, s, "db"), "too old to be given out")
+	})
+}
