@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -141,6 +142,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 		Timeout:        c.RequestTimeout,
 		MaxRetries:     c.MaxRetries,
 		Limiter:        organization.Limiter(),
+		Gate:           organization.Gate(),
 		UserAgent:      "vault-plugin-secrets-abeja/" + b.build.Version,
 		Observe: func(a client.Attempt) {
 			b.metrics.attempt(a)
@@ -157,8 +159,17 @@ func (b *backend) newMount(c config) (*mount, error) {
 	}
 	return &mount{config: c, store: organization.Open(b.ctx, store.Options{
 		Client: cl, Prefix: c.NamePrefix, Freshness: fresh,
-		RequestsPerSecond: c.MaxRequestsPerSecond, Stats: &b.metrics.stores,
+		RequestsPerSecond: c.MaxRequestsPerSecond, Stats: &b.metrics.stores, Watch: b.logWeather,
 	})}, nil
+}
+
+// logWeather says in Vault's log when ABEJA is left alone, and when it is asked again.
+func (b *backend) logWeather(w store.Weather) {
+	if w.Open {
+		b.Logger().Warn("ABEJA fails, and is asked only now and then until it answers", "since", w.Since.UTC().Format(time.RFC3339), "why", w.Why)
+	} else {
+		b.Logger().Info("ABEJA answers again")
+	}
 }
 
 // initialize loads the names in the background, so that the first request need not wait for them.

@@ -62,6 +62,8 @@ var wordings = []wording{
 	{of(client.ErrInvalid), http.StatusBadRequest, "", "correct the request"},
 	{of(client.ErrNotFound), http.StatusNotFound, "", "list to see what there is"},
 	{of(client.ErrConflict), http.StatusConflict, "", "read its state and decide again"},
+	{askedToWait, http.StatusTooManyRequests, "", "nothing was sent, so wait a little, then try again"},
+	{of(client.ErrNotAsked), http.StatusServiceUnavailable, "", "nothing was sent, so wait a little, then try again"},
 	{of(client.ErrRateLimited), http.StatusTooManyRequests, "", "wait a little, then try again"},
 	{of(client.ErrTimeout, context.DeadlineExceeded, context.Canceled), http.StatusGatewayTimeout, "",
 		"try again, or raise request_timeout in config"},
@@ -81,6 +83,11 @@ func is[T error](err error) bool { return errors.As(err, new(T)) }
 
 // setupReadOnly knows the error by its text, which is all that comes through the plugin's boundary.
 func setupReadOnly(err error) bool { return err.Error() == logical.ErrSetupReadOnly.Error() }
+
+// askedToWait knows a request that was not sent since ABEJA has named a time with Retry-After.
+func askedToWait(err error) bool {
+	return errors.Is(err, client.ErrNotAsked) && errors.Is(err, client.ErrRateLimited)
+}
 
 func withoutVersion(err error) bool {
 	var missing *store.NoVersionError

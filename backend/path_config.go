@@ -124,6 +124,10 @@ var configFields = map[string]*framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old a value may be that is given without asking ABEJA; 0, the default, asks at each read.",
 	},
+	"stale_while_revalidate": {
+		Type: framework.TypeDurationSecond, Default: 0,
+		Description: "By how much more than cache_ttl a value may be older that is given, with a warning, while ABEJA is asked for a younger one; 0, the default, has the reader wait.",
+	},
 	"stale_if_error": {
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
@@ -180,6 +184,7 @@ type config struct {
 	MaxRetries           int           `json:"max_retries"`
 	MaxRequestsPerSecond float64       `json:"max_requests_per_second"`
 	CacheTTL             time.Duration `json:"cache_ttl"`
+	StaleWhileRevalidate time.Duration `json:"stale_while_revalidate"`
 	StaleIfError         time.Duration `json:"stale_if_error"`
 	CacheSize            int           `json:"cache_size"`
 	ExpiredSecrets       string        `json:"expired_secrets"`
@@ -204,9 +209,10 @@ func defaultConfig() config {
 
 // freshness is how old answers may be, on a node that stands by or not.
 func (c *config) freshness(standsBy bool) store.Freshness {
-	f := store.Freshness{TTL: c.CacheTTL, StaleIfError: c.StaleIfError, Size: c.CacheSize}
+	f := store.Freshness{TTL: c.CacheTTL, StaleWhileRevalidate: c.StaleWhileRevalidate, StaleIfError: c.StaleIfError, Size: c.CacheSize}
 	if standsBy {
 		f.TTL = min(f.TTL, c.StandbyMaxAge)
+		f.StaleWhileRevalidate = min(f.StaleWhileRevalidate, c.StandbyMaxAge-f.TTL)
 	}
 	return f
 }
@@ -242,6 +248,7 @@ func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *f
 		"max_retries":             c.MaxRetries,
 		"max_requests_per_second": c.MaxRequestsPerSecond,
 		"cache_ttl":               int(c.CacheTTL / time.Second),
+		"stale_while_revalidate":  int(c.StaleWhileRevalidate / time.Second),
 		"stale_if_error":          int(c.StaleIfError / time.Second),
 		"cache_size":              c.CacheSize,
 		"expired_secrets":         c.ExpiredSecrets,
@@ -405,6 +412,8 @@ func (c *config) set(field string, value any) {
 		c.MaxRequestsPerSecond = value.(float64)
 	case "cache_ttl":
 		c.CacheTTL = time.Duration(value.(int)) * time.Second
+	case "stale_while_revalidate":
+		c.StaleWhileRevalidate = time.Duration(value.(int)) * time.Second
 	case "stale_if_error":
 		c.StaleIfError = time.Duration(value.(int)) * time.Second
 	case "cache_size":
@@ -445,8 +454,8 @@ func (c *config) check() error {
 		return badRequest("max_retries must be 0 to 10")
 	case !(c.MaxRequestsPerSecond == 0 || c.MaxRequestsPerSecond >= 0.1 && c.MaxRequestsPerSecond <= 10_000):
 		return badRequest("max_requests_per_second must be 0 for no limit, or 0.1 to 10000")
-	case max(c.CacheTTL, c.StaleIfError) > maxAge:
-		return badRequest("cache_ttl and stale_if_error must be at most 720h")
+	case max(c.CacheTTL, c.StaleWhileRevalidate, c.StaleIfError) > maxAge:
+		return badRequest("cache_ttl, stale_while_revalidate and stale_if_error must be at most 720h")
 	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
 		return badRequest("cache_size must be 1 to 1000000")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
@@ -219,11 +221,17 @@ func TestKVWithoutASecretIs404AndANameThatCannotBeIs400(t *testing.T) {
 	e.kvGet("subkeys/two").refused(http.StatusNotFound, "no such secret")
 	e.kvPatch("data/two", fields{"data": fields{"a": "b"}}).refused(http.StatusNotFound, "no such secret")
 	e.kvPatch("metadata/two", fields{"custom_metadata": fields{"description": "x"}}).refused(http.StatusNotFound, "no such secret")
-	require.Equal(t, http.StatusNoContent, e.kvDelete("data/two").status)
-	require.Equal(t, http.StatusNoContent, e.kvDelete("metadata/two").status)
-	for _, what := range []string{"delete", "undelete", "destroy"} {
-		require.Equal(t, http.StatusNoContent, e.kvPut(what+"/two", fields{"versions": 1}).status)
+	var all sync.WaitGroup // each waits for a list that begins after it
+	for _, send := range []func() answer{
+		func() answer { return e.kvDelete("data/two") },
+		func() answer { return e.kvDelete("metadata/two") },
+		func() answer { return e.kvPut("delete/two", fields{"versions": 1}) },
+		func() answer { return e.kvPut("undelete/two", fields{"versions": 1}) },
+		func() answer { return e.kvPut("destroy/two", fields{"versions": 1}) },
+	} {
+		all.Go(func() { assert.Equal(t, http.StatusNoContent, send().status) })
 	}
+	all.Wait()
 	require.Zero(t, e.writes())
 
 	e.sim.ResetRequests()

@@ -283,8 +283,11 @@ func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Res
 
 // warn adds what a reader should know of a value; an expired one may be refused.
 func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
-	if r.Stale > 0 {
-		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", r.Stale.Round(time.Second)))
+	switch age := r.Stale.Round(time.Second); {
+	case r.Renewing:
+		resp.AddWarning(fmt.Sprintf("ABEJA is being asked for a younger answer: this is its answer of %s ago.", age))
+	case r.Stale > 0:
+		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", age))
 	}
 	warnOfOdd(resp, r.Odd)
 	at := r.Secret.ExpiredAt.Time
