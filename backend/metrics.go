@@ -69,6 +69,7 @@ func newMetrics(build Build, state func() store.State) *metrics {
 		{"cache_reads_total", cacheReadsHelp, "result", "hit", m.stores.CacheHits.Load},
 		{"cache_reads_total", cacheReadsHelp, "result", "miss", m.stores.CacheMisses.Load},
 		{"cache_reads_total", cacheReadsHelp, "result", "stale", m.stores.StaleAnswers.Load},
+		{"cache_reads_total", cacheReadsHelp, "result", "revalidated", m.stores.Revalidations.Load},
 		{"coalesced_calls_total", "Callers who shared the answer of a call that another had begun.", "", "", m.stores.Coalesced.Load},
 		{"listings_total", listingsHelp, "result", "complete", m.stores.CompleteListings.Load},
 		{"listings_total", listingsHelp, "result", "incomplete", m.stores.IncompleteListings.Load},
@@ -93,6 +94,12 @@ func newMetrics(build Build, state func() store.State) *metrics {
 			return age(state().Listed)
 		}},
 		{"odd_records", "Secrets of which ABEJA told something that cannot be understood.", func() float64 { return float64(state().Odd) }},
+		{"circuit_open", "1 while ABEJA is asked only now and then, since it has been failing, else 0.", func() float64 {
+			if state().Weather.Open {
+				return 1
+			}
+			return 0
+		}},
 		{"cache_entries", "Values in memory.", func() float64 { return float64(state().CacheEntries) }},
 	}
 	for _, g := range gauges {
@@ -106,7 +113,7 @@ func newMetrics(build Build, state func() store.State) *metrics {
 }
 
 const (
-	cacheReadsHelp = "Reads with cache_ttl that needed no call or needed one, and reads given an older value by stale_if_error."
+	cacheReadsHelp = "Reads with cache_ttl that needed no call or needed one, and reads given an older value by stale_if_error, or by stale_while_revalidate."
 	listingsHelp   = "Listings of all secrets, by outcome."
 )
 
