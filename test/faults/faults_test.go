@@ -21,7 +21,7 @@ type fault struct {
 	whole bool
 	// acted says that it is about calls that change something: ABEJA does so, but nobody learns it.
 	acted bool
-	// waits says that it ends with a time-out, which is short then.
+	// waits says that it lasts longer than request_timeout, which is short then.
 	waits bool
 	// hurries says that the caller gives up first.
 	hurries bool
@@ -49,7 +49,7 @@ func faults() []fault {
 		add(fmt.Sprint(status), simulator.Fault{Kind: simulator.FaultStatus, Status: status})
 	}
 	add("429, Retry-After: 1", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "1"})
-	add("429, Retry-After: 60", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "60"})
+	add("429, Retry-After: 5", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "5"}).waits = true
 	add("503, ABEJA has acted", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable, AfterActing: true})
 
 	resetting := func(f *fault) {
