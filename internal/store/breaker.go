@@ -39,6 +39,7 @@ type breaker struct {
 	since    time.Time     // when the first request failed after that
 	why      *client.Error // how the last one failed
 	held     time.Time     // until when ABEJA has asked to be left alone
+	ended    time.Time     // when the last request ended, however
 	slow     time.Time     // when a reader gave up waiting, if no request has ended since
 	probe    time.Time     // when the request began that tries ABEJA again
 	watchers map[*Store]func(Weather)
@@ -103,7 +104,7 @@ func (b *breaker) Leave(o client.Outcome) {
 // take learns from an outcome; b.mu is held.
 func (b *breaker) take(o client.Outcome) {
 	now := time.Now()
-	b.slow = time.Time{}
+	b.ended, b.slow = now, time.Time{}
 	var failed *client.Error
 	switch {
 	case o.Err == nil:
@@ -155,11 +156,13 @@ func (b *breaker) watch(s *Store, tell func(Weather)) {
 	}
 }
 
-// gaveUp takes in that a reader has waited for an answer long enough.
-func (b *breaker) gaveUp() {
+// gaveUp takes in that a reader has waited since then for an answer, and longer than it wants.
+func (b *breaker) gaveUp(since time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.slow = time.Now()
+	if !b.ended.After(since) { // else ABEJA is slow with this one alone
+		b.slow = time.Now()
+	}
 }
 
 // hangs reports whether a reader has waited for an answer in vain, and no request has ended since.

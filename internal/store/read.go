@@ -60,6 +60,7 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 	var reading Reading
 	var err error
 	if !s.organization.breaker.hangs() {
+		begin := time.Now()
 		patient, cancel := context.WithTimeout(client.Once(ctx), patience)
 		defer cancel()
 		reading, err = s.ask(patient, "read once", r, p)
@@ -67,7 +68,7 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 		case ctx.Err() != nil:
 			return reading, ctx.Err()
 		case patient.Err() != nil && err != nil:
-			s.organization.breaker.gaveUp()
+			s.organization.breaker.gaveUp(begin)
 		case err == nil || !abejaFails(err):
 			return reading, err
 		}
