@@ -429,6 +429,21 @@ func TestInvalidateMakesTheNextRequestBeginFromTheStoredConfig(t *testing.T) {
 	require.Equal(t, []string{"one"}, e.list("secrets/").ok()["keys"])
 }
 
+func TestACheckAndSetHasOneWinnerThoughTheConfigIsInvalidatedBetween(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte("hidden-1"))
+	e.read("secrets/one").ok()
+	e.sim.AddFault(simulator.Fault{Op: simulator.CreateVersion, Count: 1, Kind: simulator.FaultDelay, Delay: 300 * time.Millisecond})
+	first := make(chan answer, 1)
+	go func() { first <- e.write("secrets/one", fields{"value": "hidden-2", "cas": 1}) }()
+	require.Eventually(t, func() bool { return e.sim.Count(simulator.CreateVersion) == 1 }, 10*time.Second, time.Millisecond)
+	e.backend.InvalidateKey(t.Context(), configKey)
+	e.write("secrets/one", fields{"value": "hidden-3", "cas": 1}).refused(http.StatusBadRequest, casMismatch)
+	(<-first).ok()
+	e.holds("one", "hidden-1", "hidden-2")
+}
+
 func TestAMountThatIsDisabledAsksABEJANothingMore(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{Latency: time.Hour}, fields{"verify_connection": false})
