@@ -558,6 +558,7 @@ func TestANameThatIsTooLongWithThePrefixIsRefusedBeforeABEJAIsCalled(t *testing.
 		e.write("secrets/"+name, fields{"value": "hidden-1"}),
 		e.kvPut("data/"+name, fields{"data": fields{"value": "hidden-1"}}),
 		e.kvPut("generate/"+name, fields{}),
+		e.read("secrets/" + name), e.delete("secrets/" + name), e.list("secrets/" + name + "/versions/"), e.kvGet("data/" + name), e.kvDelete("metadata/" + name),
 	} {
 		a.refused(http.StatusBadRequest, "at most 512 characters", "name_prefix")
 	}

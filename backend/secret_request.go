@@ -35,6 +35,9 @@ func (b *backend) onSecret(do secretHandler) framework.OperationFunc {
 		if r.mount, err = b.mount(ctx, req); err != nil {
 			return nil, err
 		}
+		if r.name != "" && !store.ValidName(r.config.NamePrefix+r.name) {
+			return nil, badRequest("a secret's name must have at most 512 characters, those of the mount's name_prefix included: choose a shorter one")
+		}
 		if req.Operation == logical.DeleteOperation {
 			r.secret = r.secret.Surely() // its absence is told as a success
 		}

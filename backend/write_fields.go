@@ -177,11 +177,8 @@ func versionNumber(text string) (store.Pick, error) {
 
 var reservedName = regexp.MustCompile(`.*-......$`)
 
-// checkNewName refuses names, with the mount's prefix, that ABEJA's rules forbid for new secrets.
+// checkNewName refuses names, with the mount's prefix, that ABEJA's rule forbids for new secrets.
 func checkNewName(name string) error {
-	if !store.ValidName(name) {
-		return badRequest("a secret's name must have at most 512 characters, those of the mount's name_prefix included: choose a shorter one")
-	}
 	if reservedName.MatchString(name) {
 		return badRequest("ABEJA refuses names that end in a hyphen and six more characters: choose another, for example with '_' in place of the hyphen")
 	}
