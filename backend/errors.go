@@ -41,7 +41,7 @@ type wording struct {
 }
 
 // wordings is what becomes of each kind of error: the first that fits. All advice about what is below
-// this package is here, and the errors below state facts alone: so no message advises twice.
+// this package is here, and the errors below state only facts, so no message advises twice.
 var wordings = []wording{
 	{setupReadOnly, http.StatusInternalServerError, "",
 		"Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"},

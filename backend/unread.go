@@ -12,7 +12,7 @@ import (
 
 // What an operation reads follows from how its path declares a field: a read or list reads those
 // with Query, a write or patch the others, and a delete none. A field that the pattern captures is
-// read from the path alone.
+// read only from the path.
 
 func reads(path *framework.Path, op logical.Operation, field string) bool {
 	schema := path.Fields[field]

@@ -20,7 +20,7 @@ type tries struct {
 	admitted bool // by the limiter, before the call's time began
 	// entered is when the gate let the request through of which it is not told yet how it ended.
 	entered time.Time
-	// insists says that the last try hung: of its connection alone, maybe, so that the next one need
+	// insists says that the last try hung: perhaps only its connection did, so that the next one need
 	// not ask the gate.
 	insists bool
 	// mayHaveActed says that ABEJA may have done what an attempt asked.

@@ -259,7 +259,7 @@ func (c *Client) do(ctx context.Context, k call) error {
 func (c *Client) try(ctx context.Context, k call) (err error) {
 	tries := &tries{op: k.op}
 	defer func() {
-		// An answer in JSON that cannot be used is about what was asked alone; any other is no answer of ABEJA's.
+		// An unusable answer in JSON concerns only what was asked; any other is not ABEJA's.
 		unusable := errors.Is(err, errNotJSON) || errors.Is(err, errTooLarge)
 		if unusable || errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) {
 			c.sent.leave(tries, err)

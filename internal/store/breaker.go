@@ -160,7 +160,7 @@ func (b *breaker) watch(s *Store, tell func(Weather)) {
 func (b *breaker) gaveUp(since time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.ended.After(since) { // else ABEJA is slow with this one alone
+	if !b.ended.After(since) { // else ABEJA is slow only with this one
 		b.slow = time.Now()
 	}
 }

@@ -18,7 +18,7 @@ type promises struct {
 	vaultRepeats bool
 	// either: a read may come from before a write that is not acknowledged yet, even when another
 	// read has shown that write already. So it is with a cache, and through mounts that share no
-	// calls, as those of different ABEJA users. The reads are then held against acknowledged writes alone.
+	// calls, as those of different ABEJA users. The reads are then held only against acknowledged writes.
 	either bool
 }
 
