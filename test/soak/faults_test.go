@@ -2,8 +2,11 @@ package soak
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // trouble makes calls to ABEJA fail, each time another one in another way.
@@ -14,6 +17,24 @@ type trouble struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	struck int
+
+	// spared says that the last call was not sent, since ABEJA is left alone: failures would pile up
+	// that no call meets.
+	spared atomic.Bool
+}
+
+// around makes a call, and maybe lets ABEJA fail before it. Who is told to wait a little does.
+func (tr *trouble) around(t *testing.T, call func() answer) answer {
+	if !tr.spared.Load() {
+		tr.maybe(t)
+	}
+	a := call()
+	unsent := strings.Contains(string(a.body), "was not asked")
+	tr.spared.Store(unsent)
+	if unsent {
+		time.Sleep(20 * pause)
+	}
+	return a
 }
 
 func newTrouble(a *abeja, one int) *trouble {

@@ -22,8 +22,7 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 	active := c.serves(t)
 	tr := newTrouble(a, 12)
 	l := &load{writers: 32, readers: 8, mounts: []string{"abeja"}, losing: true, call: func(_ int, method, path string, in any) answer {
-		tr.maybe(t)
-		return active.call(c.token, method, path, in)
+		return tr.around(t, func() answer { return active.call(c.token, method, path, in) })
 	}}
 	l.begin(t)
 	calls := 0

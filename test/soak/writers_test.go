@@ -60,8 +60,7 @@ func writersWhileABEJAFails(t *testing.T, c *cluster, s setting) {
 	active := c.serves(t)
 	tr := newTrouble(a, 6)
 	l := &load{writers: 32, readers: 8, mounts: s.mounts, call: func(_ int, method, path string, in any) answer {
-		tr.maybe(t)
-		return active.call(c.token, method, path, in)
+		return tr.around(t, func() answer { return active.call(c.token, method, path, in) })
 	}}
 	l.begin(t)
 	var configWrites atomic.Int64
