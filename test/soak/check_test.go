@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -114,7 +113,7 @@ func settle(of []operation, versions []string, p promises, f *figures, fail fail
 				fail(of, "a cas write was refused, and is stored", o)
 			}
 		case refused:
-			if len(in) > 0 && p.vaultRepeats && strings.HasPrefix(o.said, "409") {
+			if len(in) > 0 && p.vaultRepeats { // the answer is that of the repetition, which may fail
 				f.metItself++
 			} else if len(in) > 0 {
 				fail(of, "the error does not say that the outcome is unknown, and the value is stored", o)
