@@ -54,7 +54,6 @@ type directory struct {
 	lost      int                  // records of the last listing that have no id
 	begun     time.Time            // when the last listing began
 	listed    time.Time            // when the last complete one began
-	changed   time.Time            // when another node last created or deleted a secret
 	err       error                // why a name may be missing of what the last listing gave
 
 	lookups, doubts, rechecks *rate.Limiter
@@ -110,7 +109,7 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 	}
 	d.mu.Lock()
 	l, err = d.next, d.err
-	if l == nil && (d.begun.IsZero() || d.begun.Before(d.changed) || d.lookups.Allow()) {
+	if l == nil && (d.begun.IsZero() || d.lookups.Allow()) {
 		l = d.follow(s, time.Now())
 	}
 	d.mu.Unlock()
@@ -172,7 +171,7 @@ func (d *directory) exists(ctx context.Context, s *Store, name string) bool {
 	l := d.running
 	if l == nil {
 		_, made := d.organization().recent.made(name, d.begun)
-		if d.begun.IsZero() || made || d.begun.Before(d.changed) || time.Since(d.begun) >= existsInterval {
+		if d.begun.IsZero() || made || time.Since(d.begun) >= existsInterval {
 			l = d.follow(s, time.Now())
 		}
 	}
@@ -295,13 +294,6 @@ func (d *directory) forget(id string) {
 	d.unset(id)
 	delete(d.odd, id)
 	delete(d.oddRead, id)
-}
-
-// suspect takes in that names may have changed in a way that this process has not seen.
-func (d *directory) suspect() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changed = time.Now()
 }
 
 // set gives a name an id; d.mu is held.

@@ -120,10 +120,6 @@ func (s *Store) Inherit(from *Store) {
 // Warm loads the directory in the background.
 func (s *Store) Warm() { s.identity.names.warm(s) }
 
-// Suspect says that another node may have created or deleted secrets: names that are unknown here
-// are looked up again.
-func (s *Store) Suspect() { s.identity.names.suspect() }
-
 // Close gives up what the store holds. Its requests under way go on.
 func (s *Store) Close() {
 	s.organization.leave(s)
