@@ -121,6 +121,14 @@ func (c *cache) drop(name string) {
 	}
 }
 
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records != nil {
+		c.records.Purge()
+	}
+}
+
 func (c *cache) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

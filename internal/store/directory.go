@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,7 @@ type directory struct {
 	begun     time.Time            // when the last listing began
 	listed    time.Time            // when the last complete one began
 	err       error                // why a name may be missing of what the last listing gave
+	edition   uint64               // counts changes of ids
 
 	lookups, doubts, rechecks *rate.Limiter
 
@@ -218,9 +220,41 @@ func (d *directory) peek(r Ref) (name, id string, ok bool) {
 func (d *directory) warm(s *Store) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.begun.IsZero() && d.next == nil {
+	if d.begun.IsZero() && d.next == nil && len(d.ids) == 0 {
 		d.follow(s, time.Now())
 	}
+}
+
+// restore takes in names that a process knew before this one. They are no more than hints, which ABEJA
+// confirms or not; a complete listing knows better.
+func (d *directory) restore(ids map[string]string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.listed.IsZero() {
+		return
+	}
+	for name, id := range ids {
+		if d.ids[name] == "" && d.names[id] == "" {
+			d.set(name, id)
+		}
+	}
+}
+
+// known returns the names that begin with the prefix, with their ids, if any name has changed since
+// the edition that is given, and the edition that they are.
+func (d *directory) known(prefix string, since uint64) (ids map[string]string, edition uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.edition == since {
+		return nil, since
+	}
+	ids = make(map[string]string)
+	for name, id := range d.ids {
+		if strings.HasPrefix(name, prefix) {
+			ids[name] = id
+		}
+	}
+	return ids, d.edition
 }
 
 // current lists, or joins a listing that began after the last write through the engine.
@@ -304,12 +338,16 @@ func (d *directory) set(name, id string) {
 	if old, ok := d.names[id]; ok && old != name {
 		delete(d.ids, old)
 	}
+	if d.ids[name] != id {
+		d.edition++
+	}
 	d.ids[name], d.names[id] = id, name
 }
 
 // unset takes an id away; d.mu is held.
 func (d *directory) unset(id string) {
 	if name, ok := d.names[id]; ok {
+		d.edition++
 		delete(d.names, id)
 		delete(d.ids, name)
 	}
@@ -455,6 +493,7 @@ func (d *directory) install(l *listing) {
 	}
 	if complete {
 		d.ids, d.names, d.expiry, d.listed = ids, names, expiry, l.begun
+		d.edition++
 		d.confirmed = make(map[string]time.Time)
 		d.odd, d.lost = odd, l.result.lost
 		maps.DeleteFunc(d.oddRead, func(id string, _ bool) bool { return names[id] == "" })
@@ -537,5 +576,6 @@ func (d *directory) copyFrom(other *directory) {
 	defer d.mu.Unlock()
 	if d.begun.IsZero() && d.next == nil {
 		d.ids, d.names, d.expiry, d.begun, d.listed = ids, names, expiry, begun, listed
+		d.edition++
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -13,8 +14,9 @@ type identity struct {
 	names        directory
 	values       cache
 	calls        singleflight.Group
-	renewing     sync.Map // names of secrets that are asked for in the background
-	refusals     marks    // of names that ABEJA has refused to this user
+	renewing     sync.Map      // names of secrets that are asked for in the background
+	refusals     marks         // of names that ABEJA has refused to this user
+	revoked      atomic.Uint64 // seq since when ABEJA refused the credential itself
 
 	users map[*Store]bool // guarded by organization.mu
 }
@@ -38,14 +40,48 @@ func (id *identity) size() int {
 
 // since numbers the last event after which older answers about the name must not be used.
 func (id *identity) since(name string) uint64 {
-	return max(id.organization.marks.of(name), id.refusals.of(name))
+	return max(id.organization.marks.of(name), id.refusals.of(name), id.revoked.Load())
 }
 
-// refused ends the use of every answer about a name: ABEJA has refused to give it, or has given
-// something else.
+// refused ends the use of every answer about a name, here and on the mounts' shelves: ABEJA has refused
+// to give it, or has given something else.
 func (id *identity) refused(name string) {
-	id.refusals.set(name, id.organization.seq.Add(1))
-	id.values.drop(name)
+	refuse := func() {
+		id.refusals.set(name, id.organization.seq.Add(1))
+		id.values.drop(name)
+	}
+	refuse()
+	keepers := id.organization.keepers(id)
+	for _, s := range keepers {
+		s.lastGood.remove(name)
+	}
+	if len(keepers) > 0 {
+		refuse() // what was taken from a shelf meanwhile
+	}
+}
+
+// revoke ends the use of every answer, as refused does: ABEJA no longer accepts the credential.
+func (id *identity) revoke() {
+	revoke := func() {
+		id.revoked.Store(id.organization.seq.Add(1))
+		id.values.clear()
+	}
+	revoke()
+	keepers := id.organization.keepers(id)
+	for _, s := range keepers {
+		s.lastGood.clear()
+	}
+	if len(keepers) > 0 {
+		revoke()
+	}
+}
+
+// keep keeps an answer, unless it must no longer be used: here, and on the mounts' shelves.
+func (id *identity) keep(name string, r record) {
+	id.values.keep(name, r, id.since)
+	for _, s := range id.organization.keepers(id) {
+		s.take(name, r)
+	}
 }
 
 // inherit takes over the names and values of an identity of the same ABEJA user.

@@ -122,8 +122,35 @@ func (o *Organization) each(do func(*identity)) {
 	}
 }
 
-// wrote ends the use of every answer about the name that was asked for before now.
+// keepers are the stores that keep last good values: all, or those of one identity.
+func (o *Organization) keepers(of *identity) []*Store {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []*Store
+	for _, id := range o.identities {
+		for s := range id.users {
+			if s.lastGood != nil && (of == nil || of == id) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// wrote ends the use of every answer about the name that was asked for before now, here and on the
+// mounts' shelves.
 func (o *Organization) wrote(name string) {
+	o.mark(name)
+	keepers := o.keepers(nil)
+	for _, s := range keepers {
+		s.lastGood.remove(name)
+	}
+	if len(keepers) > 0 {
+		o.mark(name) // of what was taken from a shelf meanwhile
+	}
+}
+
+func (o *Organization) mark(name string) {
 	seq := o.seq.Add(1)
 	o.marks.set(name, seq)
 	for {

@@ -52,7 +52,7 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 		}
 		s.stats.CacheMisses.Add(1)
 	}
-	if !ok || old.Stale > f.StaleIfError {
+	if (!ok || old.Stale > f.StaleIfError) && !s.onShelf(name) {
 		return s.ask(ctx, "read", r, p)
 	}
 
@@ -73,11 +73,33 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 			return reading, err
 		}
 	}
-	if old, ok := s.kept(name, r, p, f.StaleIfError); ok {
+	if old, ok := s.lastGoodOf(ctx, name, r, p); ok {
 		s.stats.StaleAnswers.Add(1)
 		return old, nil
 	}
 	return s.ask(ctx, "read", r, p) // what was kept has been written or refused meanwhile
+}
+
+// onShelf reports whether the mount's shelf has a value of the name that may be given out.
+func (s *Store) onShelf(name string) bool {
+	return s.lastGood != nil && s.lastGood.has(name, s.fresh.StaleIfError)
+}
+
+// lastGoodOf answers from what is kept, and else from the mount's shelf, for which identical reads share
+// one call.
+func (s *Store) lastGoodOf(ctx context.Context, name string, r Ref, p Pick) (Reading, bool) {
+	old, ok := s.kept(name, r, p, s.fresh.StaleIfError)
+	if ok || !s.onShelf(name) {
+		return old, ok
+	}
+	s.lastGood.loads.Do(name, func() (any, error) {
+		found, ok := s.lastGood.load(context.WithoutCancel(ctx), name, s.fresh.StaleIfError, s.organization.seq.Load())
+		if ok {
+			s.identity.values.keep(name, found, s.identity.since)
+		}
+		return nil, nil
+	})
+	return s.kept(name, r, p, s.fresh.StaleIfError)
 }
 
 // renew asks for a secret in the background, once at a time.
@@ -132,7 +154,7 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 			}
 			got.odd = oddRecords(got.secret)
 			if _, odd := Current.read(got.secret); s.fresh.size() > 0 && odd == nil { // else what was kept before is of more use
-				s.identity.values.keep(name, got, s.identity.since)
+				s.identity.keep(name, got)
 			}
 			return got, nil
 		})

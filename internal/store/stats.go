@@ -35,8 +35,9 @@ type State struct {
 	Odd int
 	// Weather is how ABEJA answers.
 	Weather Weather
-	// CacheEntries is how many secrets are kept with their values.
-	CacheEntries int
+	// CacheEntries is how many secrets are kept with their values, and LastGood how many of them outlive
+	// the process.
+	CacheEntries, LastGood int
 }
 
 // State says what is held. It calls nothing.
@@ -45,6 +46,9 @@ func (s *Store) State() State {
 	s.organization.breaker.mu.Lock()
 	state.Weather = s.organization.breaker.weather()
 	s.organization.breaker.mu.Unlock()
+	if s.lastGood != nil {
+		state.LastGood = s.lastGood.values()
+	}
 	names := &s.identity.names
 	names.mu.Lock()
 	defer names.mu.Unlock()

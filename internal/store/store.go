@@ -79,6 +79,9 @@ type Store struct {
 	organization *Organization
 	identity     *identity
 	ctx          context.Context // of the mount
+
+	lastGood *LastGood // nil if the mount keeps none; written under organization.mu before the store is used
+	keeping  func()    // ends the work of keeping
 }
 
 // Options are how a mount views an organization.
@@ -122,10 +125,16 @@ func (s *Store) Warm() { s.identity.names.warm(s) }
 
 // Close gives up what the store holds. Its requests under way go on.
 func (s *Store) Close() {
+	if s.keeping != nil {
+		s.keeping()
+	}
 	s.organization.leave(s)
 	s.organization.breaker.watch(s, nil)
 	s.client.CloseIdleConnections()
 }
+
+// Revoke ends the use of all that ABEJA has told: it no longer accepts the credential.
+func (s *Store) Revoke() { s.identity.revoke() }
 
 // callTimeout bounds a call that others may share, with the listing it may need: Vault gives up a
 // request after 90 s.
