@@ -42,7 +42,7 @@ type Build struct {
 func Factory(build Build) logical.Factory {
 	registry := new(store.Registry) // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := &backend{build: build, registry: registry}
+		b := &backend{build: build, registry: registry, shelf: &shelf{storage: conf.StorageView}}
 		b.ctx, b.end = context.WithCancel(context.Background())
 		b.metrics = newMetrics(build, b.state)
 		b.Backend = &framework.Backend{
@@ -52,8 +52,10 @@ func Factory(build Build) logical.Factory {
 			InitializeFunc: b.initialize,
 			Invalidate:     b.invalidate,
 			Clean:          b.clean,
+			PeriodicFunc:   b.periodic,
 			PathsSpecial: &logical.Paths{
-				SealWrapStorage: []string{configKey},
+				SealWrapStorage: []string{configKey, shelfPrefix},
+				LocalStorage:    []string{shelfPrefix},
 			},
 			Paths: append([]*framework.Path{
 				b.pathConfig(),
@@ -89,6 +91,7 @@ type backend struct {
 	build    Build
 	metrics  *metrics
 	registry *store.Registry
+	shelf    *shelf
 
 	ctx context.Context // ends with the mount
 	end context.CancelFunc
@@ -101,9 +104,10 @@ type backend struct {
 
 // mount is a config with the store that it makes.
 type mount struct {
-	config config
-	store  *store.Store
-	probe  probe
+	config   config
+	store    *store.Store
+	probe    probe
+	lastGood *store.LastGood // nil if the mount keeps none
 }
 
 // mount gives the store in use. Once made, it costs no read of Vault's storage.
@@ -128,12 +132,17 @@ func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := b.keepLastGood(ctx, m); err != nil {
+		m.store.Close()
+		return nil, err
+	}
 	b.mounted.Store(m)
 	return m, nil
 }
 
 func (b *backend) newMount(c config) (*mount, error) {
 	organization := b.registry.Organization(c.APIURL, c.OrganizationID)
+	m := &mount{config: c}
 	cl, err := client.New(client.Config{
 		BaseURL:        c.APIURL,
 		OrganizationID: c.OrganizationID,
@@ -148,7 +157,12 @@ func (b *backend) newMount(c config) (*mount, error) {
 			b.metrics.attempt(a)
 			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)
 		},
-		ObserveError: b.metrics.callFailed,
+		ObserveError: func(e *client.Error) {
+			b.metrics.callFailed(e)
+			if e.Status == http.StatusUnauthorized {
+				m.store.Revoke()
+			}
+		},
 	})
 	if err != nil {
 		return nil, logical.CodedError(http.StatusBadRequest, err.Error())
@@ -157,10 +171,11 @@ func (b *backend) newMount(c config) (*mount, error) {
 	if !b.System().CachingDisabled() {
 		fresh = c.freshness(c.StandbyMaxAge > 0 && b.standsBy())
 	}
-	return &mount{config: c, store: organization.Open(b.ctx, store.Options{
+	m.store = organization.Open(b.ctx, store.Options{
 		Client: cl, Prefix: c.NamePrefix, Freshness: fresh,
 		RequestsPerSecond: c.MaxRequestsPerSecond, Stats: &b.metrics.stores, Watch: b.logWeather,
-	})}, nil
+	})
+	return m, nil
 }
 
 // logWeather says in Vault's log when ABEJA is left alone, and when it is asked again.

@@ -393,8 +393,7 @@ func TestTheVersionIsTheOneUnderWhichThePluginIsRegistered(t *testing.T) {
 
 func TestAllThatIsStoredIsSealWrapped(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, simulator.Options{})
-	e.write("secrets/one", fields{"value": "hidden-1"}).ok()
+	e := newKeepingEngine(t)
 	stored, err := e.storage.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Equal(t, e.backend.SpecialPaths().SealWrapStorage, stored)

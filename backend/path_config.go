@@ -132,6 +132,10 @@ var configFields = map[string]*framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
 	},
+	"keep_last_good": {
+		Type: framework.TypeBool, Default: false,
+		Description: "Keep in Vault's storage the current value of each secret that is read, and the names, so that stale_if_error holds after a restart too.",
+	},
 	"cache_size": {
 		Type: framework.TypeInt, Default: 10_000,
 		Description: "How many values cache_ttl and stale_if_error keep in memory at the most, 1 to 1000000.",
@@ -186,6 +190,7 @@ type config struct {
 	CacheTTL             time.Duration `json:"cache_ttl"`
 	StaleWhileRevalidate time.Duration `json:"stale_while_revalidate"`
 	StaleIfError         time.Duration `json:"stale_if_error"`
+	KeepLastGood         bool          `json:"keep_last_good"`
 	CacheSize            int           `json:"cache_size"`
 	ExpiredSecrets       string        `json:"expired_secrets"`
 	NamePrefix           string        `json:"name_prefix"`
@@ -250,6 +255,7 @@ func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *f
 		"cache_ttl":               int(c.CacheTTL / time.Second),
 		"stale_while_revalidate":  int(c.StaleWhileRevalidate / time.Second),
 		"stale_if_error":          int(c.StaleIfError / time.Second),
+		"keep_last_good":          c.KeepLastGood,
 		"cache_size":              c.CacheSize,
 		"expired_secrets":         c.ExpiredSecrets,
 		"name_prefix":             c.NamePrefix,
@@ -305,14 +311,27 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 	if err != nil {
 		return err
 	}
+	// First: whatever fails then, no user of ABEJA is given what another was shown.
+	if stored != nil && stored.KeepLastGood && !m.config.inheritsLastGood(stored, verified) {
+		if err := b.shelf.Clear(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.Put(ctx, entry); err != nil {
 		return err
 	}
-	if old := b.mounted.Load(); old != nil && verified && m.config.sameUser(&old.config) {
+	old := b.mounted.Load()
+	if old != nil && verified && m.config.sameUser(&old.config) {
 		m.store.Inherit(old.store)
 	}
 	b.forget()
+	if err := b.keepLastGood(ctx, m); err != nil {
+		return err
+	}
 	b.mounted.Store(m)
+	if stored != nil && stored.KeepLastGood {
+		b.sweepSoon()
+	}
 	return nil
 }
 
@@ -336,10 +355,14 @@ func refusedConfig(err error) error {
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	b.configMu.Lock()
 	defer b.configMu.Unlock()
+	if err := b.shelf.Clear(ctx); err != nil {
+		return nil, err
+	}
 	if err := req.Storage.Delete(ctx, configKey); err != nil {
 		return nil, err
 	}
 	b.forget()
+	b.sweepSoon()
 	return nil, nil
 }
 
@@ -416,6 +439,8 @@ func (c *config) set(field string, value any) {
 		c.StaleWhileRevalidate = time.Duration(value.(int)) * time.Second
 	case "stale_if_error":
 		c.StaleIfError = time.Duration(value.(int)) * time.Second
+	case "keep_last_good":
+		c.KeepLastGood = value.(bool)
 	case "cache_size":
 		c.CacheSize = value.(int)
 	case "expired_secrets":
@@ -456,6 +481,8 @@ func (c *config) check() error {
 		return badRequest("max_requests_per_second must be 0 for no limit, or 0.1 to 10000")
 	case max(c.CacheTTL, c.StaleWhileRevalidate, c.StaleIfError) > maxAge:
 		return badRequest("cache_ttl, stale_while_revalidate and stale_if_error must be at most 720h")
+	case c.KeepLastGood && c.StaleIfError == 0:
+		return badRequest("keep_last_good needs stale_if_error, which says how old a value may be that is given out")
 	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
 		return badRequest("cache_size must be 1 to 1000000")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:

@@ -48,7 +48,7 @@ func TestAConfigShowsEveryFieldButTheCredential(t *testing.T) {
 	want := map[string]any{
 		"organization_id": "1", "user_id": "2", "credential": "personal_access_token", "api_url": "https://api.abeja.io",
 		"ca_cert": "", "request_timeout": 30, "max_retries": 3, "max_requests_per_second": 0.0,
-		"cache_ttl": 0, "stale_while_revalidate": 0, "stale_if_error": 0, "cache_size": 10_000, "expired_secrets": "warn", "name_prefix": "", "standby_max_age": 0,
+		"cache_ttl": 0, "stale_while_revalidate": 0, "stale_if_error": 0, "keep_last_good": false, "cache_size": 10_000, "expired_secrets": "warn", "name_prefix": "", "standby_max_age": 0,
 	}
 	require.Equal(t, want, e.read("config").ok())
 

@@ -1,0 +1,195 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/vault/sdk/helper/salt"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
+)
+
+// shelfPrefix is where keep_last_good stores: the salt, and a directory whose name is made with it.
+// Keys are not encrypted in Vault's storage, so each is an HMAC with the salt. Without the salt nothing
+// is found that it was made with, so all is gone with it, and is deleted afterwards.
+const (
+	shelfPrefix = "last_good/"
+	saltKey     = "salt"
+)
+
+// shelf is store.Shelf in Vault's storage.
+type shelf struct {
+	storage logical.Storage
+
+	mu   sync.Mutex
+	salt *salt.Salt // nil: to be read, or to be made
+}
+
+// open returns the storage of the shelf and the salt for its keys.
+func (s *shelf) open(ctx context.Context) (logical.Storage, *salt.Salt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	view := logical.NewStorageView(s.storage, shelfPrefix)
+	if s.salt == nil {
+		made, err := salt.NewSalt(ctx, view, &salt.Config{Location: saltKey, HashFunc: salt.SHA256Hash})
+		if err != nil {
+			return nil, nil, err
+		}
+		s.salt = made
+	}
+	return view.SubView(directoryOf(s.salt)), s.salt, nil
+}
+
+func directoryOf(s *salt.Salt) string { return s.SaltID("directory")[:16] + "/" }
+
+// Get implements store.Shelf.
+func (s *shelf) Get(ctx context.Context, key string) ([]byte, error) {
+	view, salt, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := view.Get(ctx, salt.SaltID(key))
+	if entry == nil || err != nil {
+		return nil, err
+	}
+	return entry.Value, nil
+}
+
+// Put implements store.Shelf.
+func (s *shelf) Put(ctx context.Context, key string, value []byte) error {
+	view, salt, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return view.Put(ctx, &logical.StorageEntry{Key: salt.SaltID(key), Value: value})
+}
+
+// Delete implements store.Shelf.
+func (s *shelf) Delete(ctx context.Context, key string) error {
+	view, salt, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return view.Delete(ctx, salt.SaltID(key))
+}
+
+// Clear implements store.Shelf.
+func (s *shelf) Clear(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.storage.Delete(ctx, shelfPrefix+saltKey); err != nil {
+		return err
+	}
+	s.salt = nil
+	return nil
+}
+
+// Retain implements store.Shelf.
+func (s *shelf) Retain(ctx context.Context, keys []string) error {
+	view, salt, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		known[salt.SaltID(key)] = true
+	}
+	there, err := view.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, key := range there {
+		if !known[key] {
+			if err := view.Delete(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweep deletes what can no longer be found. used says that the shelf is in use.
+func (s *shelf) sweep(ctx context.Context, used bool) error {
+	view := logical.NewStorageView(s.storage, shelfPrefix)
+	there, err := view.List(ctx, "") // before the salt is read: what is made afterwards is not in the list
+	if err != nil {
+		return err
+	}
+	current := ""
+	if entry, err := view.Get(ctx, saltKey); err != nil {
+		return err
+	} else if entry != nil && used {
+		_, salt, err := s.open(ctx)
+		if err != nil {
+			return err
+		}
+		current = directoryOf(salt)
+	}
+	for _, key := range there {
+		switch {
+		case key == current, key == saltKey && used:
+		case strings.HasSuffix(key, "/"):
+			err = logical.ClearView(ctx, view.SubView(key))
+		default:
+			err = view.Delete(ctx, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLastGood has a mount keep last good values, if its config wants that and its node may store them.
+func (b *backend) keepLastGood(ctx context.Context, m *mount) error {
+	if !b.keepsLastGood(&m.config) || b.standsBy() {
+		return nil
+	}
+	lastGood, err := store.OpenLastGood(ctx, b.shelf, func(err error) {
+		if !strings.Contains(err.Error(), logical.ErrReadOnly.Error()) {
+			b.Logger().Warn("last good values could not be stored: Vault's storage fails", "error", err)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	m.lastGood = lastGood
+	m.store.Keep(lastGood)
+	return nil
+}
+
+func (b *backend) keepsLastGood(c *config) bool {
+	return c != nil && c.KeepLastGood && !b.System().CachingDisabled()
+}
+
+// inheritsLastGood reports whether a config may use what was kept with the one before it: its credential
+// is the same, or ABEJA has accepted that it is of the same user.
+func (c *config) inheritsLastGood(from *config, verified bool) bool {
+	same := c.OrganizationID == from.OrganizationID && c.target() == from.target() &&
+		c.PersonalAccessToken == from.PersonalAccessToken && c.AuthToken == from.AuthToken
+	return c.KeepLastGood && (same || verified && c.sameUser(from))
+}
+
+// periodic is called by Vault each minute, on the node that may store.
+func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	c, err := readConfig(ctx, req.Storage)
+	if err != nil || b.standsBy() {
+		return err
+	}
+	err = b.shelf.sweep(ctx, b.keepsLastGood(c))
+	if m := b.mounted.Load(); m != nil && m.lastGood != nil {
+		err = errors.Join(err, m.lastGood.Prune(ctx, m.config.StaleIfError))
+	}
+	return err
+}
+
+// sweepSoon deletes in the background what is no longer used; should that fail, periodic does it.
+func (b *backend) sweepSoon() {
+	go func() {
+		defer func() { _ = recover() }()
+		b.periodic(b.ctx, &logical.Request{Storage: b.shelf.storage})
+	}()
+}
