@@ -36,6 +36,8 @@ type Build struct {
 	Version string
 	// Commit is git's hash of the sources, with "-dirty" behind it if they were changed since.
 	Commit string
+	// Transport replaces the network, as client.Config's does. For tests.
+	Transport http.RoundTripper
 }
 
 // Factory gives the function with which Vault makes a backend.
@@ -153,6 +155,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 		Limiter:        organization.Limiter(),
 		Gate:           organization.Gate(),
 		UserAgent:      "vault-plugin-secrets-abeja/" + b.build.Version,
+		Transport:      b.build.Transport,
 		Observe: func(a client.Attempt) {
 			b.metrics.attempt(a)
 			b.Logger().Trace("request to ABEJA", "call", string(a.Op), "status", a.Status, "duration", a.Duration)

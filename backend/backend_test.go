@@ -49,6 +49,8 @@ type engine struct {
 	storage *storage
 	backend logical.Backend
 	log     *log
+	// transport is in place of the network, when set.
+	transport http.RoundTripper
 
 	// before, when set, runs before ABEJA answers a request.
 	before atomic.Pointer[func()]
@@ -81,6 +83,17 @@ func newUnconfigured(t *testing.T, o simulator.Options) *engine {
 	return e
 }
 
+// inMemory makes a configured mount that reaches ABEJA without a network, for a bubble with fake time.
+func inMemory(t *testing.T) *engine {
+	t.Helper()
+	e := &engine{t: t, sim: simulator.New(simulator.Options{Token: pat, AuthToken: authToken}), storage: &storage{}, log: &log{}, url: "http://127.0.0.1"}
+	e.transport = e.sim.Transport()
+	e.backend = e.start()
+	t.Cleanup(func() { e.backend.Cleanup(t.Context()) })
+	e.write("config", e.config()).ok()
+	return e
+}
+
 // start makes a backend on the storage, as each of Vault's nodes does.
 func (e *engine) start() logical.Backend {
 	e.t.Helper()
@@ -91,7 +104,7 @@ func (e *engine) start() logical.Backend {
 
 func (e *engine) startWith(view logical.SystemView) logical.Backend {
 	e.t.Helper()
-	b, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef"})(e.t.Context(), &logical.BackendConfig{
+	b, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef", Transport: e.transport})(e.t.Context(), &logical.BackendConfig{
 		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log, JSONFormat: true}),
 		System:      view,
 		StorageView: e.storage,
