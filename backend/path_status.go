@@ -28,8 +28,9 @@ const (
 	statusSynopsis    = "Whether the mount works, and what is wrong if not."
 	statusDescription = `
 Says whether ABEJA answers, how fast, and in "problem" what is wrong and what to do.
-It asks ABEJA with one light call, at most every 10 seconds. It is answered too when
-the mount is not configured, ABEJA is down or the credential is refused.
+It asks ABEJA with one light call, at most every 10 seconds. While ABEJA fails and is
+left alone, it says at once since when, how, and when the next try is. It is answered
+too when the mount is not configured, ABEJA is down or the credential is refused.
 
 Figures are those since the plugin's process took the mount on. Age, uptime and
 latency are of this moment.`
@@ -77,8 +78,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, _ *frame
 	m, problem := b.mount(ctx, req)
 	answer := new(probed)
 	if problem == nil {
-		answer = m.probe.ask(ctx, m.store)
-		problem = answer.err
+		answer, problem = m.ask(ctx)
 	}
 	hits, misses := float64(b.metrics.stores.CacheHits.Load()), float64(b.metrics.stores.CacheMisses.Load())
 	state := b.state()
@@ -138,6 +138,24 @@ func orNil(x float64) any {
 		return nil
 	}
 	return x
+}
+
+// ask is how ABEJA answers. While it is left alone, nobody waits for what is known: if it is time for the
+// next try, the light call makes it in the background.
+func (m *mount) ask(ctx context.Context) (*probed, error) {
+	w := m.store.State().Weather
+	if w.Next.IsZero() {
+		answer := m.probe.ask(ctx, m.store)
+		return answer, answer.err
+	}
+	if !w.Next.After(time.Now()) {
+		go m.probe.ask(ctx, m.store)
+	}
+	answer := m.probe.last.Load()
+	if answer == nil {
+		answer = new(probed)
+	}
+	return answer, &client.Error{Op: client.OpListSecrets, Err: &client.NotAskedError{Since: w.Since, Next: w.Next, Why: w.Why}}
 }
 
 // probe is the light call that status makes.

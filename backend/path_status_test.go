@@ -223,3 +223,49 @@ func TestStatusAsksABEJAOnceInTenSecondsHoweverManyRead(t *testing.T) {
 		require.Equal(t, probeTimeout, time.Since(begin))
 	})
 }
+
+func TestStatusSaysAtOnceThatABEJAIsLeftAloneSinceWhenAndWhenTheNextTryIs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := inMemory(t)
+		e.sim.Create("one", []byte("hidden-1"))
+		e.read("secrets/one").ok()
+		require.Nil(t, e.read("status").ok()["problem"], "and so for 10 seconds, if nobody else asks")
+		since := time.Now().UTC().Format(time.RFC3339)
+		e.sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
+		for range 5 {
+			e.read("secrets/one").refused(http.StatusBadGateway)
+		}
+		e.sim.ClearFaults()
+		e.sim.AddFault(simulator.Fault{Kind: simulator.FaultHang})
+		e.sim.ResetRequests()
+		begin := time.Now()
+		status := func(next string) {
+			t.Helper()
+			got := e.read("status").ok()
+			require.Contains(t, got["problem"], "ABEJA has been failing since "+since+" (status 503 Service Unavailable), and was not asked; the next request goes out in "+next)
+			require.Equal(t, false, got["abeja_answers"])
+			require.NotNil(t, got["checked_at"])
+		}
+		status("2s")
+		time.Sleep(time.Second)
+		status("1s")
+		require.Zero(t, e.sim.Count())
+		time.Sleep(9 * time.Second) // nobody has asked meanwhile
+		status("0s")
+		require.Equal(t, 10*time.Second, time.Since(begin), "nobody waits for the next try")
+		synctest.Wait()
+		require.Equal(t, 1, e.sim.Count(), "which status makes where nobody else does")
+		status("3s")
+
+		e.sim.ClearFaults()
+		time.Sleep(probeInterval)
+		require.NotNil(t, e.read("status").ok()["problem"])
+		synctest.Wait()
+		require.Nil(t, e.read("status").ok()["problem"])
+
+		e.sim.AddFault(simulator.Fault{Count: 1, Kind: simulator.FaultStatus, Status: 429, RetryAfter: "60"})
+		e.read("secrets/one").refused(http.StatusTooManyRequests)
+		require.Contains(t, e.read("status").ok()["problem"], "(status 429 Too Many Requests), and was not asked; the next request goes out in 1m0s")
+	})
+}

@@ -51,6 +51,8 @@ type Weather struct {
 	Open  bool
 	Since time.Time
 	Why   *client.Error
+	// Next is when ABEJA is asked again at the earliest, since it fails or wants it so; zero if it is asked now.
+	Next time.Time
 }
 
 func newBreaker() *breaker {
@@ -67,7 +69,7 @@ func (b *breaker) Enter() *client.NotAskedError {
 	defer b.mu.Unlock()
 	now := time.Now()
 	if b.held.After(now) {
-		return &client.NotAskedError{Since: b.since, Next: b.held, Why: b.why}
+		return &client.NotAskedError{Since: b.since, Next: b.next(now), Why: b.why}
 	}
 	if b.circuit.IsHalfOpen() && now.Sub(b.probe) >= probeTime {
 		b.circuit.Open() // the probe hangs; its answer is welcome all the same
@@ -76,11 +78,18 @@ func (b *breaker) Enter() *client.NotAskedError {
 		b.probe = now
 		return nil
 	}
-	next := now.Add(b.circuit.RemainingDelay())
-	if b.circuit.IsHalfOpen() {
-		next = b.probe.Add(probeTime)
+	return &client.NotAskedError{Since: b.since, Next: b.next(now), Why: b.why}
+}
+
+// next is when the breaker lets a request through again; b.mu is held.
+func (b *breaker) next(now time.Time) time.Time {
+	switch {
+	case b.held.After(now):
+		return b.held
+	case b.circuit.IsHalfOpen():
+		return b.probe.Add(probeTime)
 	}
-	return &client.NotAskedError{Since: b.since, Next: next, Why: b.why}
+	return now.Add(b.circuit.RemainingDelay())
 }
 
 // Leave implements client.Gate.
@@ -142,7 +151,11 @@ func (b *breaker) take(o client.Outcome) {
 
 // weather is how ABEJA answers now; b.mu is held.
 func (b *breaker) weather() Weather {
-	return Weather{Open: !b.circuit.IsClosed(), Since: b.since, Why: b.why}
+	w := Weather{Open: !b.circuit.IsClosed(), Since: b.since, Why: b.why}
+	if now := time.Now(); w.Open || b.held.After(now) {
+		w.Next = b.next(now)
+	}
+	return w
 }
 
 // watch has a store told of changes, or no longer if it has nothing to be told by.
