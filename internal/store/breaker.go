@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"sync"
@@ -39,8 +40,9 @@ type breaker struct {
 	since    time.Time     // when the first request failed after that
 	why      *client.Error // how the last one failed
 	held     time.Time     // until when ABEJA has asked to be left alone
-	ended    time.Time     // when the last request ended, however
-	slow     time.Time     // when a reader gave up waiting, if no request has ended since
+	ended    time.Time     // when the last request ended, but for those that ran out of time
+	slow     time.Time     // when a request last had no answer in time, if a reader gave up waiting and none has ended since
+	tried    time.Time     // when somebody was last told to try whom nobody waits for
 	probe    time.Time     // when the request began that tries ABEJA again
 	watchers map[*Store]func(Weather)
 }
@@ -72,7 +74,8 @@ func (b *breaker) Enter() *client.NotAskedError {
 		return &client.NotAskedError{Since: b.since, Next: b.next(now), Why: b.why}
 	}
 	if b.circuit.IsHalfOpen() && now.Sub(b.probe) >= probeTime {
-		b.circuit.Open() // the probe hangs; its answer is welcome all the same
+		b.circuit.Open() // the probe hangs: this is the next one; an answer to the other is welcome all the same
+		b.circuit.HalfOpen()
 	}
 	if b.circuit.TryAcquirePermit() {
 		b.probe = now
@@ -113,7 +116,14 @@ func (b *breaker) Leave(o client.Outcome) {
 // take learns from an outcome; b.mu is held.
 func (b *breaker) take(o client.Outcome) {
 	now := time.Now()
-	b.ended, b.slow = now, time.Time{}
+	switch {
+	case errors.Is(o.Err, client.ErrTimeout):
+		if !b.slow.IsZero() {
+			b.slow = now
+		}
+	case !errors.Is(o.Err, context.Canceled) && !errors.Is(o.Err, context.DeadlineExceeded): // else the caller gave up
+		b.ended, b.slow = now, time.Time{}
+	}
 	var failed *client.Error
 	switch {
 	case o.Err == nil:
@@ -175,14 +185,23 @@ func (b *breaker) gaveUp(since time.Time) {
 	defer b.mu.Unlock()
 	if !b.ended.After(since) { // else ABEJA is slow only with this one
 		b.slow = time.Now()
+		b.tried = b.slow
 	}
 }
 
-// hangs reports whether a reader has waited for an answer in vain, and no request has ended since.
-func (b *breaker) hangs() bool {
+// hangs reports whether a reader has waited for an answer in vain and no request has ended since, and
+// whether it is time that somebody tries again whom nobody waits for.
+func (b *breaker) hangs() (hangs, due bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.slow.IsZero() && time.Since(b.slow) < callTimeout
+	now := time.Now()
+	if b.slow.IsZero() || now.Sub(b.slow) >= callTimeout {
+		return false, false
+	}
+	if due = now.Sub(b.tried) >= breakerDelay && !b.next(now).After(now); due {
+		b.tried = now
+	}
+	return true, due
 }
 
 func isCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }

@@ -59,7 +59,11 @@ func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 	// No use to try often, nor to wait long, where an older answer can do. The call goes on.
 	var reading Reading
 	var err error
-	if !s.organization.breaker.hangs() {
+	if hangs, due := s.organization.breaker.hangs(); hangs {
+		if due {
+			s.try()
+		}
+	} else {
 		begin := time.Now()
 		patient, cancel := context.WithTimeout(client.Once(ctx), patience)
 		defer cancel()
@@ -100,6 +104,15 @@ func (s *Store) lastGoodOf(ctx context.Context, name string, r Ref, p Pick) (Rea
 		return nil, nil
 	})
 	return s.kept(name, r, p, s.fresh.StaleIfError)
+}
+
+// try sends one light call in the background, for the breaker to learn whether ABEJA still hangs.
+func (s *Store) try() {
+	go s.stats.recovering(func() error {
+		ctx, cancel := s.background(client.Once(context.Background()), callTimeout)
+		defer cancel()
+		return s.Verify(ctx)
+	})()
 }
 
 // renew asks for a secret in the background, once at a time.
