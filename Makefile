@@ -86,12 +86,13 @@ deps-e2e: ## install what test-e2e runs: hvac, node-vault, consul-template, curl
 bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=-short only tries it
 	go run -C test/bench . $(BENCHFLAGS)
 
-lint: ## gofmt, go vet, staticcheck, actionlint; shellcheck too if it is installed
+lint: ## gofmt, go vet, staticcheck, actionlint, who imports whom; shellcheck too if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	go vet ./... && go vet -C test/soak ./... && go vet -C test/bench ./...
 	go vet -C test/release ./... && go vet -C test/terraform ./...
 	go tool -modfile=tools/lint/go.mod staticcheck ./...
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
+	scripts/imports.sh
 	! command -v shellcheck >/dev/null || (cd scripts && shellcheck -x -S warning *.sh ../.ci/run)
 
 clean: ## remove what was built
