@@ -21,12 +21,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	org       = "1410000000000"
