@@ -10,7 +10,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint clean release test-build test-release
+.PHONY: help build demo dev test test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint vulncheck clean release test-build test-release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ lint: ## gofmt, go vet, staticcheck, actionlint, who imports whom; shellcheck to
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	scripts/imports.sh
 	! command -v shellcheck >/dev/null || (cd scripts && shellcheck -x -S warning *.sh ../.ci/run)
+
+vulncheck: ## look in the Go vulnerability database for what the plugin uses
+	go tool -modfile=tools/lint/go.mod govulncheck ./...
 
 clean: ## remove what was built
 	rm -rf bin dist
