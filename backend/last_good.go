@@ -149,16 +149,24 @@ func (b *backend) keepLastGood(ctx context.Context, m *mount) error {
 		return nil
 	}
 	lastGood, err := store.OpenLastGood(ctx, b.shelf, func(err error) {
-		if !strings.Contains(err.Error(), logical.ErrReadOnly.Error()) {
+		if !readOnly(err) {
 			b.Logger().Warn("last good values could not be stored: Vault's storage fails", "error", err)
 		}
 	})
-	if err != nil {
+	switch {
+	case err != nil && readOnly(err):
+		return nil
+	case err != nil:
 		return err
 	}
 	m.lastGood = lastGood
 	m.store.Keep(lastGood)
 	return nil
+}
+
+// readOnly knows the errors by their texts, which are all that comes through the plugin's boundary.
+func readOnly(err error) bool {
+	return strings.Contains(err.Error(), logical.ErrReadOnly.Error()) || strings.Contains(err.Error(), logical.ErrSetupReadOnly.Error())
 }
 
 func (b *backend) keepsLastGood(c *config) bool {

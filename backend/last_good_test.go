@@ -1,6 +1,8 @@
 package backend
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -130,4 +132,25 @@ func TestWhatNobodyCanFindAnyMoreIsDeletedPeriodically(t *testing.T) {
 	_, err := e.backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.RollbackOperation, Storage: e.storage})
 	require.NoError(t, err)
 	require.Len(t, e.kept(), 3)
+}
+
+// readOnlyStorage refuses to store what is kept.
+type readOnlyStorage struct{ *storage }
+
+func (s readOnlyStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if strings.HasPrefix(entry.Key, shelfPrefix) {
+		return errors.New(logical.ErrSetupReadOnly.Error())
+	}
+	return s.storage.Put(ctx, entry)
+}
+
+func TestWhereStorageIsReadOnlyNothingIsKeptAndTheMountServes(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("db", []byte("hidden-1"))
+	b := e.backend.(*backend)
+	b.shelf.storage = readOnlyStorage{e.storage}
+	e.write("config", fields{"keep_last_good": true, "stale_if_error": "1h"}).ok()
+	require.Equal(t, "hidden-1", e.read("secrets/db").ok()["value"])
+	require.Empty(t, e.kept())
 }
