@@ -21,6 +21,7 @@ func newKeepingEngine(t *testing.T) *engine {
 	e.sim.Create("db", []byte("hidden-1"))
 	e.read("secrets/db").ok()
 	e.eventually(func(kept []string) bool { return len(kept) == 3 }) // the salt, the value, and its name
+	require.Equal(t, 1, e.read("status").ok()["last_good_entries"])
 	return e
 }
 
