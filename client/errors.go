@@ -246,8 +246,12 @@ func looks(secret string) []string {
 		return []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))}
 	}
 	quoted, _ := json.Marshal(secret)
+	var plain strings.Builder // as other languages write JSON: '<', '>' and '&' are not escaped
+	toPlain := json.NewEncoder(&plain)
+	toPlain.SetEscapeHTML(false)
+	toPlain.Encode(secret)
 	inHex := hex.EncodeToString([]byte(secret))
-	all := []string{secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret), url.PathEscape(secret), inHex, strings.ToUpper(inHex)}
+	all := []string{secret, strings.Trim(string(quoted), `"`), strings.Trim(plain.String(), "\"\n"), url.QueryEscape(secret), url.PathEscape(secret), inHex, strings.ToUpper(inHex)}
 	for before, mixed := range []int{0, 2, 3} {
 		end := (before + len(secret)) * 8 / 6
 		for _, encoding := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {

@@ -303,6 +303,7 @@ func TestWordsThatRepeatASecretAreDropped(t *testing.T) {
 		"whole value":              {"bad value: " + value, value, ""},
 		"eight bytes of it":        {"starts with " + value[:8], value, ""},
 		"seven bytes of it":        {"starts with " + value[:7], value, "starts with " + value[:7]},
+		"JSON of another language": {`is <a\"b\"&c\"d\"> here`, `<a"b"&c"d">`, ""},
 		"end of it":                {value[len(value)-8:], value, ""},
 		"its base64":               {"bad value: " + valueBase64, value, ""},
 		"eight bytes of base64":    {"bad value: " + valueBase64[5:13] + "…", value, ""},
