@@ -84,7 +84,7 @@ func TestWhatIsKeptGoesWithTheConfigTheSettingTheSecretAndTheUser(t *testing.T) 
 		},
 		"revoked credential": func(e *engine) func([]string) bool {
 			e.sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusUnauthorized})
-			e.read("secrets/db").refused(http.StatusBadGateway, "")
+			e.list("secrets/").refused(http.StatusBadGateway)
 			e.sim.ClearFaults()
 			return func([]string) bool { return true }
 		},
