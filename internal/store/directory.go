@@ -225,8 +225,8 @@ func (d *directory) warm(s *Store) {
 	}
 }
 
-// restore takes in names that a process knew before this one. They are no more than hints, which ABEJA
-// confirms or not; a complete listing knows better.
+// restore takes in names that a process knew before this one. They are only hints, which ABEJA confirms
+// or not; a complete listing knows better.
 func (d *directory) restore(ids map[string]string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -146,6 +146,9 @@ func (g *LastGood) save(ctx context.Context, s *Store) {
 		if !ok {
 			break
 		}
+		if _, _, known := s.identity.names.peek(ByName(name)); !known {
+			continue // it has been deleted at ABEJA meanwhile
+		}
 		ok = try(func(ctx context.Context) error {
 			wrote, err := g.put(ctx, name, r, s.identity.since, s.fresh.StaleIfError/lagShare)
 			if wrote {
@@ -154,7 +157,9 @@ func (g *LastGood) save(ctx context.Context, s *Store) {
 			return err
 		})
 		if !ok {
-			g.take(name, r)
+			g.mu.Lock()
+			g.enqueue(name, r)
+			g.mu.Unlock()
 			return
 		}
 	}
@@ -165,7 +170,8 @@ func (g *LastGood) save(ctx context.Context, s *Store) {
 	}
 }
 
-// dirtyBuckets are parts of the index that the shelf has not, no more than keepWrites.
+// dirtyBuckets are the parts of the index that have changed since they were put on the shelf, at most
+// keepWrites.
 func (g *LastGood) dirtyBuckets() (all []int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

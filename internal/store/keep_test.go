@@ -553,3 +553,15 @@ func TestAReadThatAWriteOvertookIsNotPutOnTheShelf(t *testing.T) {
 		require.Equal(t, []string{"db"}, shelf.values())
 	})
 }
+
+func TestWhatACompleteListingNoLongerHasIsNotPutOnTheShelf(t *testing.T) {
+	keeping(t, func(t *testing.T, sim *simulator.Simulator, shelf *memory, s *Store) {
+		sim.Create("other", []byte("o"))
+		value(t, s, "other")
+		sim.Delete("other")
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		settle()
+		require.Equal(t, []string{"db"}, shelf.values())
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -83,21 +84,32 @@ type onShelf struct {
 // OpenLastGood reads the index from the shelf. failed is told when the shelf begins to fail later.
 func OpenLastGood(ctx context.Context, shelf Shelf, failed func(error)) (*LastGood, error) {
 	g := &LastGood{shelf: shelf, failed: failed, pending: make(map[string]record), doomed: make(map[string]bool)}
+	loads, ctx := errgroup.WithContext(ctx)
+	loads.SetLimit(16) // each is a call to Vault's process, which the mount's first request waits for
 	for i := range g.index {
-		g.index[i] = make(map[string]lastGood)
-		raw, err := shelf.Get(ctx, bucketKey(i))
-		if err != nil {
-			return nil, err
-		}
-		if json.Unmarshal(raw, &g.index[i]) != nil {
-			g.index[i] = make(map[string]lastGood)
-		}
-		for name, e := range g.index[i] {
-			e.saved = e.Asked
-			g.index[i][name] = e
-		}
+		loads.Go(func() error {
+			raw, err := shelf.Get(ctx, bucketKey(i))
+			g.index[i] = decodeBucket(raw)
+			return err
+		})
+	}
+	if err := loads.Wait(); err != nil {
+		return nil, err
 	}
 	return g, nil
+}
+
+// decodeBucket reads a part of the index; what cannot be understood is as nothing.
+func decodeBucket(raw []byte) map[string]lastGood {
+	bucket := make(map[string]lastGood)
+	if json.Unmarshal(raw, &bucket) != nil || bucket == nil {
+		return make(map[string]lastGood)
+	}
+	for name, e := range bucket {
+		e.saved = e.Asked
+		bucket[name] = e
+	}
+	return bucket
 }
 
 func bucketKey(i int) string      { return "names/" + strconv.Itoa(i) }
@@ -158,11 +170,16 @@ func (g *LastGood) load(ctx context.Context, name string, age time.Duration, seq
 	return record{secret: &found.Secret, asked: found.Asked, seq: seq, odd: found.Odd}, young(found.Asked, age)
 }
 
-// take has a value put on the shelf soon.
+// take has a value put on the shelf soon: ABEJA has just given it.
 func (g *LastGood) take(name string, r record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.revoked = false
+	g.enqueue(name, r)
+}
+
+// enqueue has a value put on the shelf, unless a younger one or too many wait; g.mu is held.
+func (g *LastGood) enqueue(name string, r record) {
 	old, waits := g.pending[name]
 	if waits && old.asked.After(r.asked) || !waits && len(g.pending) >= maxPending {
 		return
