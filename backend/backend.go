@@ -287,6 +287,15 @@ func (b *backend) recover(req *logical.Request, err *error) {
 	*err = logical.CodedError(http.StatusInternalServerError, "internal error of the plugin: its stack is in Vault's log, please report it")
 }
 
+// background runs f beside the requests. A panic of it is answered to nobody, and logged as theirs are.
+func (b *backend) background(f func()) {
+	go func() {
+		var err error
+		defer b.recover(&logical.Request{}, &err)
+		f()
+	}()
+}
+
 // checkTypes refuses fields of the wrong type. The framework would too, but it words the refusal
 // with the value that it was given.
 func (b *backend) checkTypes(req *logical.Request) error {

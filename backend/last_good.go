@@ -196,8 +196,5 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 
 // sweepSoon deletes in the background what is no longer used; should that fail, periodic does it.
 func (b *backend) sweepSoon() {
-	go func() {
-		defer func() { _ = recover() }()
-		b.periodic(b.ctx, &logical.Request{Storage: b.shelf.storage})
-	}()
+	b.background(func() { b.periodic(b.ctx, &logical.Request{Storage: b.shelf.storage}) })
 }

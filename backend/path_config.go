@@ -326,9 +326,10 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 	}
 	b.forget()
 	if err := b.keepLastGood(ctx, m); err != nil {
-		return err
+		m.store.Close() // the config is stored: the next request begins from it
+	} else {
+		b.mounted.Store(m)
 	}
-	b.mounted.Store(m)
 	if stored != nil && stored.KeepLastGood {
 		b.sweepSoon()
 	}

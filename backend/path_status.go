@@ -79,7 +79,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, _ *frame
 	m, problem := b.mount(ctx, req)
 	answer := new(probed)
 	if problem == nil {
-		answer, problem = m.ask(ctx)
+		answer, problem = b.ask(ctx, m)
 	}
 	hits, misses := float64(b.metrics.stores.CacheHits.Load()), float64(b.metrics.stores.CacheMisses.Load())
 	state := b.state()
@@ -141,16 +141,16 @@ func orNil(x float64) any {
 	return x
 }
 
-// ask is how ABEJA answers. While it is left alone, nobody waits for what is known: if it is time for the
-// next try, the light call makes it in the background.
-func (m *mount) ask(ctx context.Context) (*probed, error) {
+// ask returns how ABEJA answers. While it is left alone, nobody waits for what is known: if it is time for
+// the next try, the light call makes it in the background.
+func (b *backend) ask(ctx context.Context, m *mount) (*probed, error) {
 	w := m.store.State().Weather
 	if w.Next.IsZero() {
 		answer := m.probe.ask(ctx, m.store)
 		return answer, answer.err
 	}
 	if !w.Next.After(time.Now()) {
-		go m.probe.ask(ctx, m.store)
+		b.background(func() { m.probe.ask(ctx, m.store) })
 	}
 	answer := m.probe.last.Load()
 	if answer == nil {
