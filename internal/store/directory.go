@@ -92,13 +92,8 @@ func (d *directory) init() {
 // find returns name and id of a secret. For one that is unknown it lists, as often as the token
 // bucket allows; a running listing that meets the name is enough.
 func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string, err error) {
-	if name, id, ok := d.peek(r); ok {
+	if name, id, ok := d.hint(r); ok {
 		return name, id, nil
-	}
-	if r.id == "" {
-		if c, ok := d.organization().recent.made(r.name, time.Now().Add(-listLag)); ok {
-			return r.name, c.item.ID, nil // of another's mount: ABEJA decides whether it is shown here
-		}
 	}
 	d.mu.Lock()
 	l := d.running
@@ -138,7 +133,7 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 // complete listing that began after the call. Where the token bucket is empty it waits for its turn,
 // together with all others.
 func (d *directory) certain(ctx context.Context, s *Store, r Ref) (name, id string, err error) {
-	if name, id, ok := d.peek(r); ok {
+	if name, id, ok := d.hint(r); ok {
 		return name, id, nil
 	}
 	d.mu.Lock()
@@ -202,6 +197,16 @@ func (d *directory) recheck(s *Store, name, id string) {
 		defer cancel()
 		return s.confirm(ctx, name, id)
 	})()
+}
+
+// hint answers from what is known now, and from what another user's mount has made, which a list may not
+// show yet: ABEJA decides whether it is shown here.
+func (d *directory) hint(r Ref) (name, id string, ok bool) {
+	if name, id, ok := d.peek(r); ok || r.id != "" {
+		return name, id, ok
+	}
+	c, ok := d.organization().recent.made(r.name, time.Now().Add(-listLag))
+	return r.name, c.item.ID, ok
 }
 
 // peek answers from what is known now.
@@ -488,7 +493,7 @@ func (d *directory) install(l *listing) {
 	created, deleted := d.organization().recent.changes(d.identity, l.begun)
 	if l.err == nil {
 		for _, item := range l.result.correct(created, deleted) {
-			d.organization().recent.disown(item.Name, item.ID) // if it is missing in a later list it was deleted
+			d.organization().recent.shown(item.Name, item.ID)
 		}
 	}
 	if complete {

@@ -262,3 +262,38 @@ func TestWhatAMountHasUnderWayEndsWithIt(t *testing.T) {
 		require.Equal(t, begun, sim.Count())
 	})
 }
+
+func TestASecretOfAnotherUsersMountIsFoundThoughThatUsersListHasShownItAlready(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, registry := simulator.New(simulator.Options{}), new(Registry)
+		org, _, _, auth := sim.Credentials()
+		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Bearer(auth), Transport: sim.Transport()})
+		require.NoError(t, err)
+		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: c})
+		for i := range 10 { // until the other has no listings left
+			_, err := other.Read(t.Context(), ByName(fmt.Sprint("absent", i)), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+		}
+		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+		require.NoError(t, err)
+		_, err = s.List(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "1", value(t, other, "db"))
+	})
+}
+
+func TestASecretOfAnotherUsersMountIsDeletedThoughTheListLacksIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, registry := simulator.New(simulator.Options{Behavior: simulator.Behavior{ListLag: 30 * time.Second}}), new(Registry)
+		org, _, _, auth := sim.Credentials()
+		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Bearer(auth), Transport: sim.Transport()})
+		require.NoError(t, err)
+		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: c})
+		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+		require.NoError(t, err)
+		require.NoError(t, other.Delete(t.Context(), ByName("db")))
+		require.Zero(t, sim.Len())
+	})
+}

@@ -27,16 +27,22 @@ type recent struct {
 // creation is a secret that was made for a user of ABEJA. Others may not be shown it: for their
 // mounts it is a hint, which ABEJA confirms or not.
 type creation struct {
-	item Item
-	by   *identity
-	at   time.Time
+	item   Item
+	by     *identity
+	at     time.Time
+	listed bool // to its user: if it is missing in a later list it was deleted
+}
+
+// missing reports whether lists for the identity that began since then may lack it wrongly.
+func (c creation) missing(of *identity, since time.Time) bool {
+	return c.by == of && !c.listed && c.at.After(since)
 }
 
 func (r *recent) create(by *identity, item Item) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sweep()
-	r.created[item.Name] = creation{item, by, time.Now()}
+	r.created[item.Name] = creation{item: item, by: by, at: time.Now()}
 }
 
 func (r *recent) delete(name, id string) {
@@ -49,12 +55,24 @@ func (r *recent) delete(name, id string) {
 	}
 }
 
-// disown forgets that a secret was made: ABEJA no longer knows the id.
-func (r *recent) disown(name, id string) {
+// disown forgets that a secret was made: ABEJA no longer gives it to the user that it was made for. What
+// it gives to another says nothing.
+func (r *recent) disown(by *identity, name, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.created[name].item.ID == id {
+	if c := r.created[name]; c.by == by && c.item.ID == id {
 		delete(r.created, name)
+	}
+}
+
+// shown takes in that a list for its user has what was made. Others, whose lists may be older, still
+// find it here.
+func (r *recent) shown(name, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.created[name]; ok && c.item.ID == id {
+		c.listed = true
+		r.created[name] = c
 	}
 }
 
@@ -76,7 +94,7 @@ func (r *recent) overrules(of *identity, begun time.Time, item *Item) bool {
 		return true
 	}
 	c, ok := r.created[item.Name]
-	return ok && c.by == of && c.item.ID != item.ID && c.at.After(since)
+	return ok && c.item.ID != item.ID && c.missing(of, since)
 }
 
 // changes are what a listing for the identity must show and must not, if it began then.
@@ -86,7 +104,7 @@ func (r *recent) changes(of *identity, begun time.Time) (created map[string]Item
 	since := begun.Add(-listLag)
 	created, deleted = make(map[string]Item), make(map[string]bool)
 	for name, c := range r.created {
-		if c.by == of && c.at.After(since) {
+		if c.missing(of, since) {
 			created[name] = c.item
 		}
 	}

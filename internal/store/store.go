@@ -223,7 +223,7 @@ func (s *Store) withID(ctx context.Context, r Ref, do func(name, id string) erro
 // reconsider finds a secret anew after ABEJA has contradicted what was known of it.
 func (s *Store) reconsider(ctx context.Context, r Ref, name, id string) (newName, newID string, err error) {
 	names := &s.identity.names
-	s.organization.recent.disown(name, id)
+	s.organization.recent.disown(s.identity, name, id)
 	if r.surely {
 		_, err = names.refresh(ctx, s)
 	} else {
