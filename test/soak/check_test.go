@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,10 +16,30 @@ type promises struct {
 	// vaultRepeats: Vault sends a request to the plugin again when the plugin dies under it. So a
 	// write can be stored twice, if another came between, and a create or a cas write can meet itself.
 	vaultRepeats bool
+	// deaths are when the plugin was being ended. Of a write that was under way then the answer may be that
+	// of the repetition, which can be any refusal.
+	deaths []span
 	// either: a read may come from before a write that is not acknowledged yet, even when another
 	// read has shown that write already. So it is with a cache, and through mounts that share no
 	// calls, as those of different ABEJA users. The reads are then held only against acknowledged writes.
 	either bool
+}
+
+// span is a part of a run, since its load began.
+type span struct{ from, to time.Duration }
+
+// deathTime is how long a process may go on after the call that ended it.
+const deathTime = 200 * time.Millisecond
+
+// ended does something that ends the plugin, and returns when that was.
+func (l *load) ended(do func()) span {
+	from := time.Since(l.start)
+	do()
+	return span{from, time.Since(l.start) + deathTime}
+}
+
+func (p promises) diedUnder(o operation) bool {
+	return slices.ContainsFunc(p.deaths, func(s span) bool { return o.begin <= s.to && s.from <= o.end })
 }
 
 // figures are what a run came to.
@@ -113,7 +134,7 @@ func settle(of []operation, versions []string, p promises, f *figures, fail fail
 				fail(of, "a cas write was refused, and is stored", o)
 			}
 		case refused:
-			if len(in) > 0 && p.vaultRepeats { // the answer is that of the repetition, which may fail
+			if len(in) > 0 && p.vaultRepeats && (strings.HasPrefix(o.said, "409") || p.diedUnder(o)) {
 				f.metItself++
 			} else if len(in) > 0 {
 				fail(of, "the error does not say that the outcome is unknown, and the value is stored", o)

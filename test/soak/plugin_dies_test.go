@@ -35,11 +35,14 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 		}
 	})
 	kills := 0
+	var deaths []span
 	spare := again(t, 2*time.Second, func(int) {
 		for _, pid := range pluginsOf(active.process) {
-			if syscall.Kill(pid, syscall.SIGKILL) == nil {
-				kills++
-			}
+			deaths = append(deaths, l.ended(func() {
+				if syscall.Kill(pid, syscall.SIGKILL) == nil {
+					kills++
+				}
+			}))
 		}
 	})
 	l.until(t, 1, func(f figures) bool { return f.writes >= 100 && f.reads >= 100 && f.unknown+f.refused >= 3 })
@@ -52,7 +55,7 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 	if kills < 3 || calls < 20 {
 		t.Error("this run has shown too little")
 	}
-	check(t, ops, a.held(t, token), promises{vaultRepeats: true})
+	check(t, ops, a.held(t, token), promises{vaultRepeats: true, deaths: deaths})
 	if !active.alive() {
 		t.Error("Vault is down")
 	}

@@ -59,7 +59,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		l.begin(t)
 		l.until(t, 0.1, func(f figures) bool { return f.writes >= 20 })
 		acknowledged := l.latest()
-		active.must(t, c.token, http.MethodPut, "sys/seal", nil)
+		sealed := l.ended(func() { active.must(t, c.token, http.MethodPut, "sys/seal", nil) })
 		if got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil); got.status != http.StatusServiceUnavailable {
 			t.Errorf("a sealed Vault answers %v", got)
 		}
@@ -69,7 +69,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		c.goodRead(t, acknowledged)
 		t.Logf("first good read %v after the unseal", time.Since(unsealed).Round(time.Millisecond))
 		l.until(t, 0.1, func(f figures) bool { return f.refused+f.unknown > 0 })
-		check(t, l.end(), a.held(t, token), promises{vaultRepeats: true})
+		check(t, l.end(), a.held(t, token), promises{vaultRepeats: true, deaths: []span{sealed}})
 		if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.url {
 			t.Errorf("the config has changed: %v", got)
 		}

@@ -21,11 +21,12 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 	if *length >= 30*time.Second {
 		rounds = 3
 	}
+	var deaths []span
 	for range rounds {
 		time.Sleep(*length / time.Duration(2*rounds))
 		dies := c.serves(t)
 		acknowledged := l.latest()
-		dies.crash()
+		deaths = append(deaths, l.ended(dies.crash))
 		killed := time.Now()
 		c.goodRead(t, acknowledged)
 		t.Logf("first good read %v after the active Vault was killed", time.Since(killed).Round(time.Millisecond))
@@ -34,14 +35,14 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 		for _, pid := range pluginsOf(dies.process) {
 			t.Logf("the killed Vault's plugin still runs, as process %d of parent %d", pid, parentOf(pid))
 		}
-		dies.killGroup()
+		deaths = append(deaths, l.ended(dies.killGroup))
 		dies.start(t)
 		c.unseal(t, dies)
 		time.Sleep(*length / time.Duration(2*rounds))
 	}
 	l.until(t, 0, func(f figures) bool { return f.writes >= 50 && f.reads >= 50 })
 	ops := l.end()
-	check(t, ops, a.held(t, token), promises{vaultRepeats: true})
+	check(t, ops, a.held(t, token), promises{vaultRepeats: true, deaths: deaths})
 	if after := c.must(t, http.MethodGet, "abeja/config", nil).Data; !maps.EqualFunc(config, after, func(a, b any) bool { return a == b }) {
 		t.Errorf("the config was %v and is %v", config, after)
 	}
