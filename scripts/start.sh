@@ -58,8 +58,9 @@ prepare() {
 
   cd "$work"
   export PATH=$work/bin:$PATH HOME=$work TMPDIR=$work
-  # Settings for another Vault, such as VAULT_NAMESPACE or VAULT_CACERT, do not fit this one.
-  unset "${!VAULT_@}"
+  # Settings for another Vault, such as VAULT_NAMESPACE or VAULT_CACERT, do not fit this one. OpenBao prefers
+  # those that begin with BAO_.
+  unset "${!VAULT_@}" "${!BAO_@}"
 }
 
 # start_simulator [FLAG...] sets ABEJA_API_URL and the other variables of ABEJA's SDK.

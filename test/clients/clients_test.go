@@ -48,8 +48,11 @@ func run(m *testing.M) (status int) {
 		return fail(err)
 	}
 	for _, variable := range os.Environ() {
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "VAULT_") || strings.HasPrefix(name, "ABEJA_") {
-			os.Unsetenv(name)
+		name, _, _ := strings.Cut(variable, "=")
+		for _, prefix := range []string{"VAULT_", "BAO_", "ABEJA_"} {
+			if strings.HasPrefix(name, prefix) {
+				os.Unsetenv(name)
+			}
 		}
 	}
 
