@@ -515,3 +515,9 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+replace github.com/hashicorp/go-discover => ./stand-ins/go-discover
+
+replace github.com/hashicorp/go-gcp-common => ./stand-ins/go-gcp-common
+
+replace github.com/okta/okta-sdk-golang/v5 => ./stand-ins/okta-sdk-golang
