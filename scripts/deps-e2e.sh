@@ -4,6 +4,7 @@
 # pinned here, into bin/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+progress=$PWD/scripts/progress.sh
 
 packages=()
 /usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
@@ -24,15 +25,20 @@ if ((${#packages[@]} + ${#unpack[@]})); then
   fi
   as_root=()
   if ((EUID)); then as_root=(sudo); fi
-  "${as_root[@]}" apt-get update -qq
+  "$progress" "Updating apt's lists" '' '' "${as_root[@]}" apt-get update -qq
 fi
 if ((${#packages[@]})); then
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+  "$progress" "Installing ${packages[*]}" '' '' \
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 fi
 if ((${#unpack[@]})); then
   new=$(mktemp -d bin/prometheus.XXXXXX)
   trap 'rm -rf "$new"' EXIT
-  (cd "$new" && apt-get download -qq prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin)
+  (
+    cd "$new"
+    "$progress" 'Downloading Prometheus' '' '' apt-get download -qq prometheus
+    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin
+  )
   mv "$new"/usr/bin/* bin/
   rm -rf "$new"
 fi
@@ -41,7 +47,7 @@ if ! cmp -s test/clients/testdata/package-lock.json bin/node/package-lock.json; 
   new=$(mktemp -d bin/node.XXXXXX)
   trap 'rm -rf "$new"' EXIT
   cp test/clients/testdata/package.json test/clients/testdata/package-lock.json "$new/"
-  npm ci --prefix "$new" --ignore-scripts --no-audit --no-fund
+  "$progress" 'Installing node-vault' '' '' npm ci --prefix "$new" --ignore-scripts --no-audit --no-fund >/dev/null
   rm -rf bin/node
   mv "$new" bin/node
 fi
@@ -49,7 +55,7 @@ fi
 version=$(cd tools/consul-template && go list -m -f '{{.Version}}' github.com/hashicorp/consul-template)
 consul_template=$PWD/bin/consul-template-${version#v}
 if [[ ! -x $consul_template ]]; then
-  (cd tools/consul-template && CGO_ENABLED=0 go build -o "$consul_template.new" github.com/hashicorp/consul-template)
+  scripts/build.sh tools/consul-template github.com/hashicorp/consul-template "$consul_template.new"
   mv "$consul_template.new" "$consul_template"
 fi
 ln -sfn "$(basename "$consul_template")" bin/consul-template

@@ -6,12 +6,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# run_scripts prints a line to standard error for each script that it begins.
+run_scripts() {
+  go test -count=1 -parallel=4 -v -run 'TestScripts' ./test/e2e | tee "$1" |
+    grep --line-buffered '^=== CONT .*TestScripts/' >&2
+}
+export -f run_scripts
+
 status=0
+scripts=(test/e2e/testdata/*.txtar)
 printf '| Vault | Scripts that pass | Scripts that fail |\n|---|---|---|\n' >"$work/table"
 for module in $(printf '%s\n' tools/matrix/*/ | sort -V) tools/vault; do
-  if vault=$(scripts/vault.sh "$module" 2>"$work/log"); then
-    VAULT=$vault go test -count=1 -parallel=4 -v -run 'TestScripts' ./test/e2e >"$work/log" || true
+  : >"$work/log"
+  if vault=$(scripts/vault.sh "$module"); then
     version=$(basename "$vault")
+    VAULT=$vault scripts/progress.sh "Running the scripts with $version" scripts "${#scripts[@]}" \
+      bash -c 'run_scripts "$1"' bash "$work/log" || true
     passed=$(grep -c '^    --- PASS' "$work/log" || true)
     failed=$(sed -n 's/^    --- FAIL: TestScripts\/\([^ ]*\).*/`\1`/p' "$work/log" | sort | paste -s -d ' ')
     printf '| %s | %s | %s |\n' "${version#vault-}" "$passed" "${failed:-none}"

@@ -53,8 +53,8 @@ prepare() {
   vault=$("$root/scripts/vault.sh")
   mkdir "$work/bin"
   ln -s "$vault" "$work/bin/vault"
-  make -s -C "$root" build BIN="$work/plugins"
-  go build -C "$root" -o "$work/bin/" ./cmd/abeja-simulator
+  "$root/scripts/progress.sh" 'Building the plugin' '' '' make -s -C "$root" build BIN="$work/plugins"
+  "$root/scripts/progress.sh" 'Building the simulator' '' '' go build -C "$root" -o "$work/bin/" ./cmd/abeja-simulator
 
   cd "$work"
   export PATH=$work/bin:$PATH HOME=$work TMPDIR=$work

@@ -26,12 +26,12 @@ if [[ ! -x $vault ]]; then
   exec 9>bin/.vault.lock
   # Two callers at once need not both build. Where there is no flock (macOS) both do, and the
   # rename below keeps that harmless.
-  if command -v flock >/dev/null; then flock 9; fi
+  if command -v flock >/dev/null; then scripts/progress.sh 'Waiting for another that builds it' '' '' flock 9; fi
   if [[ ! -x $vault ]]; then
     new=$vault.$$
     trap 'rm -f "$new"' EXIT
     # -tags minimal leaves out the plugins and storages that need hundreds of modules more.
-    (cd "$module" && CGO_ENABLED=0 go build -tags minimal -o "$new" github.com/hashicorp/vault)
+    scripts/build.sh "$module" github.com/hashicorp/vault "$new" -tags minimal
     mv "$new" "$vault"
   fi
 fi

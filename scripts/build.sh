@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds the program of a package into FILE, from the module in a directory, and says how far it is.
+#
+# usage: build.sh DIRECTORY PACKAGE FILE [FLAG...]
+set -euo pipefail
+progress=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/progress.sh
+cd "$1"
+package=$2 file=$3 name=$(basename "$2")
+shift 3
+
+export CGO_ENABLED=0
+todo=$("$progress" "Downloading the modules of $name" modules '' \
+  go list -deps "$@" -f '{{if .Stale}}{{.ImportPath}}{{end}}' "$package")
+"$progress" "Building $name" packages "$(grep -c . <<<"$todo")" \
+  go build -v "$@" -o "$file" "$package"
