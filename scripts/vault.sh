@@ -1,37 +1,69 @@
 #!/usr/bin/env bash
-# Prints the path of the vault binary to use: $VAULT, else vault on PATH, else the version pinned
-# in tools/vault, which is built once into bin/. With an argument it is the version that is pinned in
-# that directory.
+# Prints the path of the Vault to use: $VAULT, else vault or bao on PATH, else the version that is pinned in
+# tools/vault, which is put into bin/ once: HashiCorp's release, if it can be downloaded, or else a build. With
+# an argument it is the version that is pinned in that directory. With -n none is put there: it fails if there
+# is none.
+#
+# A release is taken only with the checksum that SHA256SUMS beside the version has for it. VAULT_RELEASES is
+# where it comes from in place of https://releases.hashicorp.com.
 set -euo pipefail
 
+only_look=
+if [[ ${1:-} == -n ]]; then
+  only_look=1
+  shift
+fi
 module=${1:-tools/vault}
 if (($#)); then
   :
-elif found=$(command -v "${VAULT:-vault}"); then
+elif found=$(command -v "${VAULT:-vault}") || { [[ ! ${VAULT:-} ]] && found=$(command -v bao); }; then
   realpath "$found"
   exit
-elif [[ -n ${VAULT:-} ]]; then
+elif [[ ${VAULT:-} ]]; then
   echo "VAULT=$VAULT is no program that can be run" >&2
   exit 1
 fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=$(cd "$module" && go list -m -f '{{.Version}}' github.com/hashicorp/vault)
-vault=$PWD/bin/vault-${version#v}
+version=${version#v}
+vault=$PWD/bin/vault-$version
+
+# download gets the release into $new. Without a network it gives up in less than 5 seconds.
+download() {
+  local file url want got
+  file=vault_${version}_$(go env GOHOSTOS)_$(go env GOHOSTARCH).zip
+  url=${VAULT_RELEASES:-https://releases.hashicorp.com}/vault/$version/$file
+  want=$(awk -v file="$file" '$2 == file { print $1 }' "$module/SHA256SUMS" 2>/dev/null) && [[ $want ]] || return
+  if ! command -v curl >/dev/null || ! command -v unzip >/dev/null; then
+    echo "Without curl and unzip the release of Vault cannot be downloaded." >&2
+    return 1
+  fi
+  scripts/progress.sh "Downloading $url" '' '' \
+    curl -sSfL --connect-timeout 3 --speed-limit 1000 --speed-time 3 -o "$new.zip" "$url" || return
+  got=$(if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi <"$new.zip")
+  if [[ ${got%% *} != "$want" ]]; then
+    echo "What $url gives is not the release: its checksum is ${got%% *}, and not $want. It is thrown away." >&2
+    return 1
+  fi
+  unzip -p "$new.zip" vault >"$new" && chmod 0755 "$new"
+}
 
 if [[ ! -x $vault ]]; then
-  echo "Building Vault $version into bin/, as there is none." >&2
-  echo "This is done once. It takes about 3 minutes on 2 cores, and 2.6 GB for Vault's own modules." >&2
+  [[ ! $only_look ]] || exit 1
   mkdir -p bin
   exec 9>bin/.vault.lock
-  # Two callers at once need not both build. Where there is no flock (macOS) both do, and the
-  # rename below keeps that harmless.
-  if command -v flock >/dev/null; then scripts/progress.sh 'Waiting for another that builds it' '' '' flock 9; fi
+  # Two callers at once need not both get it. Where there is no flock (macOS) both do, and the rename
+  # below keeps that harmless.
+  if command -v flock >/dev/null; then scripts/progress.sh 'Waiting for another that gets Vault' '' '' flock 9; fi
   if [[ ! -x $vault ]]; then
     new=$vault.$$
-    trap 'rm -f "$new"' EXIT
-    # -tags minimal leaves out the plugins and storages that need hundreds of modules more.
-    scripts/build.sh "$module" github.com/hashicorp/vault "$new" -tags minimal
+    trap 'rm -f "$new" "$new.zip"' EXIT
+    if ! download; then
+      echo "Building Vault $version into bin/, once. It takes about 3 minutes on 2 cores, and 2.6 GB for its modules." >&2
+      # -tags minimal leaves out the plugins and storages that need hundreds of modules more.
+      scripts/build.sh "$module" github.com/hashicorp/vault "$new" -tags minimal
+    fi
     mv "$new" "$vault"
   fi
 fi

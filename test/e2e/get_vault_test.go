@@ -1,11 +1,19 @@
 package e2e
 
 import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -62,4 +70,186 @@ func write(t *testing.T, file, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o755))
+}
+
+// A stand-in for go, which tells what the scripts ask for, and builds a program that says that it is built.
+const goStandIn = `#!/bin/sh
+case "$1 $2 $3" in
+"env GOHOSTOS ") echo plan9 ;;
+"env GOHOSTARCH ") echo mips ;;
+"list -m "*) echo v9.9.9 ;;
+"list -deps "*) echo one package ;;
+"build "*) while [ "$1" != -o ]; do shift; done && echo built >"$2" ;;
+*) echo "go $*?" >&2 && exit 1 ;;
+esac
+`
+
+const release = "vault_9.9.9_plan9_mips.zip"
+
+// aRelease is the archive of a release whose program has this text.
+func aRelease(t *testing.T, text string) []byte {
+	t.Helper()
+	var archive bytes.Buffer
+	w := zip.NewWriter(&archive)
+	for name, text := range map[string]string{"LICENSE.txt": "some rights", "vault": text} {
+		file, err := w.Create(name)
+		require.NoError(t, err)
+		_, err = file.Write([]byte(text))
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	return archive.Bytes()
+}
+
+// vaultScript runs scripts/vault.sh in a tree of its own, on a machine that has no vault. The tree pins the
+// release with the archive's checksum. What it prints is the path in the tree.
+func vaultScript(t *testing.T, archive []byte, releases string, args ...string) (tree, stdout, stderr string, err error) {
+	t.Helper()
+	tree, err = filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	for _, script := range []string{"vault.sh", "build.sh", "progress.sh"} {
+		text, err := os.ReadFile(filepath.Join(repository, "scripts", script))
+		require.NoError(t, err)
+		write(t, filepath.Join(tree, "scripts", script), string(text))
+	}
+	write(t, filepath.Join(tree, "tools/vault/SHA256SUMS"), fmt.Sprintf("%x  another.zip\n%x  %s\n", sha256.Sum256(nil), sha256.Sum256(archive), release))
+	write(t, filepath.Join(tree, "programs/go"), goStandIn)
+	for _, name := range []string{"awk", "basename", "bash", "chmod", "curl", "dirname", "flock", "grep", "mkdir", "mktemp",
+		"mv", "realpath", "rm", "sh", "sha256sum", "shasum", "sleep", "tail", "touch", "wc"} {
+		if program, err := exec.LookPath(name); err == nil {
+			require.NoError(t, os.Symlink(program, filepath.Join(tree, "programs", name)))
+		}
+	}
+	unzip, err := exec.LookPath("unzip")
+	require.NoError(t, err)
+	write(t, filepath.Join(tree, "programs/unzip"), "#!/bin/sh\ntouch '"+filepath.Join(tree, "unpacked")+"'\nexec "+unzip+" \"$@\"\n")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "scripts/vault.sh"), args...)
+	cmd.Env = []string{"PATH=" + filepath.Join(tree, "programs"), "HOME=" + tree, "TMPDIR=" + tmpDir, "VAULT_RELEASES=" + releases}
+	var out, errors bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errors
+	err = cmd.Run()
+	return tree, strings.TrimSpace(out.String()), errors.String(), err
+}
+
+func TestTheReleaseOfVaultIsTakenWhereItCanBeHad(t *testing.T) {
+	t.Parallel()
+	archive := aRelease(t, "released\n")
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		want   string // what bin/vault-9.9.9 is
+		says   string
+		within time.Duration
+	}{
+		"right": {
+			answer: func(w http.ResponseWriter, r *http.Request) { w.Write(archive) },
+			want:   "released\n",
+		},
+		"another checksum": {
+			answer: func(w http.ResponseWriter, r *http.Request) { w.Write(aRelease(t, "forged\n")) },
+			want:   "built\n",
+			says:   `is not the release: its checksum is [0-9a-f]{64}, and not [0-9a-f]{64}. It is thrown away.`,
+		},
+		"not found": {
+			answer: http.NotFound,
+			want:   "built\n",
+			says:   `404`,
+		},
+		"cut": {
+			answer: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", fmt.Sprint(len(archive)))
+				w.Write(archive[:len(archive)/2])
+			},
+			want: "built\n",
+			says: `curl: \(18\)`,
+		},
+		"hanging": {
+			answer: func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			want:   "built\n",
+			says:   `curl: \(28\)`,
+			within: 5 * time.Second,
+		},
+		"hanging half-way": {
+			answer: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", fmt.Sprint(len(archive)))
+				w.Write(archive[:len(archive)/2])
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			},
+			want:   "built\n",
+			says:   `curl: \(28\)`,
+			within: 5 * time.Second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, r.URL.Path)
+				c.answer(w, r)
+			}))
+			defer server.Close()
+			began := time.Now()
+			tree, stdout, stderr, err := vaultScript(t, archive, server.URL)
+			took := time.Since(began)
+			server.Close()
+			require.NoError(t, err, stderr)
+			require.Equal(t, filepath.Join(tree, "bin/vault-9.9.9"), stdout)
+			got, err := os.ReadFile(stdout)
+			require.NoError(t, err)
+			require.Equal(t, c.want, string(got))
+			require.Equal(t, []string{"/vault/9.9.9/" + release}, asked)
+			require.Regexp(t, c.says, stderr)
+			if c.want == "built\n" {
+				require.Contains(t, stderr, "Building Vault 9.9.9")
+				require.NoFileExists(t, filepath.Join(tree, "unpacked"))
+			} else {
+				require.NotContains(t, stderr, "Building")
+				require.FileExists(t, filepath.Join(tree, "unpacked"))
+			}
+			if c.within > 0 {
+				require.Less(t, took, c.within)
+			}
+			left, err := filepath.Glob(filepath.Join(tree, "bin/vault*"))
+			require.NoError(t, err)
+			require.Equal(t, []string{stdout}, left)
+		})
+	}
+}
+
+func TestWithoutANetworkVaultIsBuilt(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	_, stdout, stderr, err := vaultScript(t, aRelease(t, "released\n"), "http://"+refusing(t))
+	require.NoError(t, err, stderr)
+	require.Less(t, time.Since(began), 5*time.Second)
+	got, err := os.ReadFile(stdout)
+	require.NoError(t, err)
+	require.Equal(t, "built\n", string(got))
+}
+
+func TestVaultIsOnlyLookedFor(t *testing.T) {
+	t.Parallel()
+	tree, stdout, stderr, err := vaultScript(t, nil, "http://"+refusing(t), "-n")
+	require.Error(t, err)
+	require.Empty(t, stdout+stderr)
+	require.NoDirExists(t, filepath.Join(tree, "bin"))
+}
+
+// refusing is an address that nobody listens at.
+func refusing(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(nil)
+	server.Close()
+	return server.Listener.Addr().String()
+}
+
+func TestTheReleasesThatArePinnedAreOfTheVersionThatIsBuilt(t *testing.T) {
+	t.Parallel()
+	version, err := output("go", "list", "-C", "tools/vault", "-m", "-f", "{{.Version}}", "github.com/hashicorp/vault")
+	require.NoError(t, err)
+	sums, err := os.ReadFile(filepath.Join(repository, "tools/vault/SHA256SUMS"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(sums)) {
+		require.Regexp(t, `^[0-9a-f]{64}  vault_`+regexp.QuoteMeta(version[1:])+`_(linux|darwin)_(amd64|arm64)\.zip\n$`, line)
+	}
 }
