@@ -53,12 +53,22 @@ refuse() {
   [[ $answer =~ $want ]] || fail "this was to match: $want"
 }
 
-prepare
+simulate=1
 if [[ ${ABEJA_ORGANIZATION_ID:-} ]] && { personal_token || [[ ${PLATFORM_AUTH_TOKEN:-} ]]; }; then
   ABEJA_API_URL=${ABEJA_API_URL:-https://api.abeja.io}
-else
-  start_simulator -secrets 25
+  simulate=
 fi
+cat <<EOF
+This starts a Vault with the plugin${simulate:+, and a simulator of ABEJA,} on this machine, shows commands and what came back,
+and stops what it has started. It takes about 15 seconds once everything is built.
+EOF
+if ! "$root/scripts/vault.sh" -n >/dev/null 2>&1; then
+  cores=$(getconf _NPROCESSORS_ONLN)
+  echo "There is no Vault here yet. If it cannot be downloaded it is built, in about $((4 / cores + 1)) minutes on $cores cores."
+fi
+echo
+prepare
+if [[ $simulate ]]; then start_simulator -secrets 25; fi
 echo "ABEJA is $ABEJA_API_URL"
 start_vault
 

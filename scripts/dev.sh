@@ -2,21 +2,27 @@
 # Leaves a dev Vault with the plugin and ABEJA's simulator running until Ctrl-C.
 . "$(dirname "${BASH_SOURCE[0]}")/start.sh"
 
-if ! command -v vault >/dev/null; then
-  alias="alias vault='$("$root/scripts/vault.sh")'"
-fi
+program=$("$root/scripts/vault.sh")
+command=$program
+for name in bao vault; do
+  if found=$(command -v "$name") && [[ $(realpath "$found") == "$program" ]]; then command=$name; fi
+done
 prepare
 start_simulator -secrets 25
 start_vault
 mount_abeja
 
+# Where another server's BAO_ADDR is set, bao would go there in spite of VAULT_ADDR.
+prefix=VAULT
+if [[ $(vault version) == OpenBao* ]]; then prefix=BAO; fi
+trap 'echo; exit 0' INT TERM
 cat <<EOF
 
-Running, with 25 made-up secrets. In another terminal:
+Running, with 25 made-up secrets. Paste into another terminal:
 
-${alias:-}
-export VAULT_ADDR=$VAULT_ADDR VAULT_TOKEN=$VAULT_TOKEN
-vault list abeja/secrets
+export ${prefix}_ADDR=$VAULT_ADDR ${prefix}_TOKEN=$VAULT_TOKEN
+$command list abeja/secrets
+$command read abeja/secrets/demo_00001
 
 The simulator can be called in place of ABEJA:
 
@@ -24,7 +30,6 @@ $(grep '^export ' simulator.log)
 
 Ctrl-C stops all of it and removes $work.
 EOF
-trap 'echo; exit 0' INT TERM
 wait -n || true
 echo "Vault or the simulator ended by itself. What they said last:" >&2
 tail -n 20 vault.log simulator.log >&2

@@ -49,7 +49,6 @@ wait_for() {
 # prepare builds what is to be started, and moves into the directory.
 prepare() {
   local vault
-  echo "Building the plugin and the simulator."
   vault=$("$root/scripts/vault.sh")
   mkdir "$work/bin"
   ln -s "$vault" "$work/bin/vault"
