@@ -23,8 +23,12 @@ enables it at PATH, or upgrades the mount there. With an older BINARY it goes ba
   -m  where to mount the plugin; abeja unless you say otherwise
   -d  the plugin_directory of Vault's configuration; $PLUGIN_DIR unless you say otherwise
 
-VAULT_ADDR, VAULT_TOKEN and Vault's other variables are those of an operator.
+VAULT_ADDR, VAULT_TOKEN and Vault's other variables are those of an operator. The program is $VAULT, else vault, else bao.
 END
+}
+
+vault() {
+  "$program" "$@"
 }
 
 die() {
@@ -84,7 +88,7 @@ if (($# != 1)); then
 fi
 binary=$1
 
-unset CDPATH VAULT_FORMAT # They change what cd and vault print.
+unset CDPATH VAULT_FORMAT BAO_FORMAT # They change what cd and vault print.
 
 [[ -f $binary && -x $binary ]] || die "$binary is no program. Give the binary of a release, or what make build has built."
 version=$("$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")" -version) ||
@@ -107,6 +111,8 @@ if [[ -e $target || -L $target ]]; then
 fi
 
 if [[ ! $copy_only ]]; then
+  program=$(type -P "${VAULT:-vault}" || { [[ ! ${VAULT:-} ]] && type -P bao; }) ||
+    die "${VAULT:-vault} is no program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
   ask="Nothing has been changed. Set VAULT_ADDR and VAULT_TOKEN to those of an operator, who may read"
   mounts=$(vault secrets list) || die "Vault does not list its mounts. $ask sys/mounts."
   pinned=$(pinned) || die "Vault does not show which version is pinned. $ask $pin."
@@ -167,7 +173,8 @@ else
     step "set $mount/ from ${configured:-no version} to $version" vault secrets tune -plugin-version="$version" "$mount" ||
       die "$version is registered, and $mount/ still runs $running. $go_back"
   fi
-  step "reload the plugin" vault plugin reload -type=secret -plugin="$plugin" ||
+  # Unlike 'vault plugin reload', this is the same in every version of Vault, and in OpenBao.
+  step "reload the plugin" vault write sys/plugins/reload/backend plugin="$plugin" ||
     die "$mount/ is set to $version, and the plugin was not reloaded. $go_back"
 fi
 
