@@ -6,6 +6,9 @@ LDFLAGS = -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # so the demo builds into one of its own.
 BIN ?= bin
 
+# Before a command that may print nothing for a while.
+LONG = scripts/progress.sh '$@' '' ''
+
 COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
@@ -16,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the plugin into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
+	CGO_ENABLED=0 $(LONG) go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/vault-plugin-secrets-abeja
 
 # What a release is built for.
 TARGETS ?= linux/amd64 linux/arm64 linux/arm darwin/amd64 darwin/arm64 windows/amd64 windows/arm64 freebsd/amd64
@@ -37,45 +40,45 @@ test: test-unit test-contract test-terraform test-build test-fuzz test-abuse tes
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
-	go test -race -short -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
+	$(LONG) go test -race -short -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
 	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
 			if (got + 0 < want) { printf "want at least %s %%\n", want; exit 1 } }'
 
 test-contract: ## hold the simulator against what docs/abeja-api.md says, with each switch each way
-	go test -race -count=1 ./test/live
+	$(LONG) go test -race -count=1 ./test/live
 
 test-live: ## the same at a real ABEJA, and find out what is not known of it; then make demo there; LIVEFLAGS=-deep counts versions
 	go test -count=1 -timeout=30m -v -run='^TestLive$$' ./test/live -live $(LIVEFLAGS)
 	scripts/demo.sh
 
 test-terraform: ## hold examples/terraform against the engine
-	go test -C test/terraform -count=1 .
+	$(LONG) go test -C test/terraform -count=1 .
 
 test-build: ## build a release for this machine from two copies, and compare them; check the Dockerfile
-	go test -C test/release -count=1 .
+	$(LONG) go test -C test/release -count=1 .
 
 test-release: ## the same for all platforms, the second time with empty caches; takes about 17 minutes on 2 cores
-	go test -C test/release -count=1 -timeout=0 . -all
+	$(LONG) go test -C test/release -count=1 -timeout=0 . -all
 
 test-fuzz: ## run each fuzz target for FUZZTIME, 10s unless told otherwise
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 test-abuse: ## try what callers must not be able to cause
-	go test -race -count=1 ./test/abuse
+	$(LONG) go test -race -count=1 ./test/abuse
 
 test-faults: ## run each operation under each fault of ABEJA, and hold docs/reliability.md against it
-	go test -race -count=1 ./test/faults
+	$(LONG) go test -race -count=1 ./test/faults
 
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
-	VAULT=$$(scripts/vault.sh) && export VAULT && go test -race -count=1 -parallel=4 ./test/e2e && go test -count=1 ./test/clients
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients
 
 # How long each load of test-soak runs.
 LENGTH ?= 10s
 
 test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
-	VAULT=$$(scripts/vault.sh) && export VAULT && go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
 
 test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes some minutes for each
 	scripts/matrix.sh
@@ -88,9 +91,9 @@ bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=
 
 lint: ## gofmt, go vet, staticcheck, actionlint, who imports whom; shellcheck too if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
-	go vet ./... && go vet -C test/soak ./... && go vet -C test/bench ./...
-	go vet -C test/release ./... && go vet -C test/terraform ./...
-	go tool -modfile=tools/lint/go.mod staticcheck ./...
+	$(LONG) go vet ./... && $(LONG) go vet -C test/soak ./... && $(LONG) go vet -C test/bench ./...
+	$(LONG) go vet -C test/release ./... && $(LONG) go vet -C test/terraform ./...
+	$(LONG) go tool -modfile=tools/lint/go.mod staticcheck ./...
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	scripts/imports.sh
 	! command -v shellcheck >/dev/null || (cd scripts && shellcheck -x -S warning *.sh ../.ci/run)

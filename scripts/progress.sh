@@ -37,7 +37,7 @@ finish() {
   kill "$teller" 2>/dev/null || true
   wait "$teller" 2>/dev/null || true
   if [[ -t 2 ]]; then printf '\e[K' >&2; fi
-  if ((status)); then tail -n 50 "$log" >&2; fi
+  if ((status)); then tail -n 200 "$log" >&2; fi
   rm -f "$log"
   exit "$status"
 }

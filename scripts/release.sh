@@ -28,7 +28,8 @@ unset GOEXPERIMENT GOOS GOARCH
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-go build -C tools/release -trimpath -o "$work/" github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+scripts/progress.sh 'Building cyclonedx-gomod' '' '' \
+  go build -C tools/release -trimpath -o "$work/" github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 
 mkdir "$work/dist"
 for target in $TARGETS; do
@@ -36,7 +37,8 @@ for target in $TARGETS; do
   file=vault-plugin-secrets-abeja_${VERSION}_${os}_$arch
   if [[ $os == windows ]]; then file+=.exe; fi
   echo "$file"
-  GOOS=$os GOARCH=$arch go build -trimpath -ldflags "$LDFLAGS -s -w" -o "$work/dist/$file" ./cmd/vault-plugin-secrets-abeja
+  GOOS=$os GOARCH=$arch scripts/progress.sh "Building $file" '' '' \
+    go build -trimpath -ldflags "$LDFLAGS -s -w" -o "$work/dist/$file" ./cmd/vault-plugin-secrets-abeja
 done
 
 (
