@@ -1,0 +1,210 @@
+package vaulttest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// RootToken is that of a dev server.
+const RootToken = "root"
+
+// Vault is a server. After it has ended, it can be started again.
+type Vault struct {
+	*Process
+	Addr string
+
+	programs *Programs
+	dir      string
+	args     []string
+	ready    string // answers 200 as soon as the server can be used
+}
+
+// Dev starts a dev server, unsealed, with its storage in memory and all plugins registered.
+func (p *Programs) Dev(ctx context.Context, dir, level string) (*Vault, error) {
+	return p.vault(ctx, dir, "sys/health", func(addr string) ([]string, error) {
+		return []string{
+			"server", "-log-level=" + level, "-dev", "-dev-root-token-id=" + RootToken, "-dev-no-store-token",
+			"-dev-plugin-dir=" + p.Plugins, "-dev-listen-address=" + addr,
+		}, nil
+	})
+}
+
+// Raft starts a server on integrated storage, which is sealed. It is to join the cluster of another one,
+// if any. Of plugins it knows what is in that directory.
+func (p *Programs) Raft(ctx context.Context, dir, level, storage, plugins string, join *Vault) (*Vault, error) {
+	if err := os.MkdirAll(storage, 0o700); err != nil {
+		return nil, err
+	}
+	retryJoin := ""
+	if join != nil {
+		retryJoin = fmt.Sprintf("retry_join {\n leader_api_addr = %q\n}", join.URL())
+	}
+	return p.vault(ctx, dir, "sys/health?uninitcode=200&sealedcode=200&standbyok=true", func(addr string) ([]string, error) {
+		clusterAddr, err := FreeAddr()
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(dir, "vault.hcl")
+		// The performance_multiplier is what HashiCorp recommends for production.
+		return []string{"server", "-log-level=" + level, "-config=" + file}, os.WriteFile(file, fmt.Appendf(nil, `
+storage "raft" {
+  path                   = %q
+  node_id                = %q
+  performance_multiplier = 1
+  autopilot_reconcile_interval = "1s"
+  autopilot_update_interval    = "1s"
+  %s
+}
+listener "tcp" {
+  address         = %q
+  cluster_address = %q
+  tls_disable     = true
+}
+telemetry {
+  prometheus_retention_time = "1m"
+  disable_hostname          = true
+}
+api_addr         = "http://%[4]s"
+cluster_addr     = "https://%[5]s"
+plugin_directory = %[6]q
+disable_mlock    = true
+`, storage, filepath.Base(dir), retryJoin, addr, clusterAddr, plugins), 0o600)
+	})
+}
+
+// vault starts a server that logs to vault.log. Between the choice of a free port and its use, somebody
+// else may take it.
+func (p *Programs) vault(ctx context.Context, dir, ready string, args func(addr string) ([]string, error)) (v *Vault, err error) {
+	for range 3 {
+		v = &Vault{programs: p, dir: dir, ready: ready}
+		if v.Addr, err = FreeAddr(); err != nil {
+			return nil, err
+		}
+		if v.args, err = args(v.Addr); err != nil {
+			return nil, err
+		}
+		if err = v.Start(ctx); err == nil {
+			return v, nil
+		}
+	}
+	return nil, err
+}
+
+// Start starts the server, and waits until it answers.
+func (v *Vault) Start(ctx context.Context) (err error) {
+	if v.Process, err = v.programs.Start(v.dir, "vault.log", "vault", v.args...); err != nil {
+		return err
+	}
+	err = v.WaitUntil(ctx, func() bool { return v.Call(ctx, "", http.MethodGet, v.ready, nil).Status == http.StatusOK })
+	if err != nil {
+		v.Kill()
+	}
+	return err
+}
+
+// URL is the address as VAULT_ADDR has it.
+func (v *Vault) URL() string { return "http://" + v.Addr }
+
+// Plugins returns the processes of plugins whose binary's name begins so. Linux alone tells.
+func (v *Vault) Plugins(name string) (pids []int) {
+	binaries, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range binaries {
+		binary, _ := os.Readlink(link)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if !strings.HasPrefix(binary, filepath.Join(v.programs.Plugins, name)) {
+			continue
+		}
+		if group, err := syscall.Getpgid(pid); err == nil && group == v.cmd.Process.Pid {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Answer is Vault's, or the lack of one: then Status is 0 and Failure says why.
+type Answer struct {
+	Status   int    `json:"-"`
+	Body     []byte `json:"-"`
+	Failure  string `json:"-"`
+	Data     map[string]any
+	Warnings []string
+	Errors   []string
+}
+
+func (a Answer) String() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s%s", a.Status, a.Failure, strings.Join(a.Errors, "; ")))
+}
+
+// OK reports whether Vault has done as it was asked.
+func (a Answer) OK() bool { return a.Status/100 == 2 }
+
+// Call makes one request, with JSON if there is anything to send.
+func (v *Vault) Call(ctx context.Context, token, method, path string, in any) (a Answer) {
+	var body []byte
+	if in != nil {
+		body, _ = json.Marshal(in)
+	}
+	status, body, err := Send(ctx, method, v.URL()+"/v1/"+path, token, body)
+	if err != nil {
+		return Answer{Failure: err.Error()}
+	}
+	json.Unmarshal(body, &a)
+	a.Status, a.Body = status, body
+	return a
+}
+
+// It does not repeat requests, as Vault's own client does: each answer is that to one request. Vault itself
+// gives up after 90 s.
+var client = &http.Client{Timeout: 80 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1_000}}
+
+// Write makes a call as root of a dev server. A warning is an error, since it tells of a field that does not
+// exist.
+func (v *Vault) Write(ctx context.Context, path string, in any) error {
+	if a := v.Call(ctx, RootToken, http.MethodPost, path, in); !a.OK() || len(a.Warnings) > 0 {
+		return fmt.Errorf("%s: %v %s", path, a, strings.Join(a.Warnings, "; "))
+	}
+	return nil
+}
+
+// Mount enables the plugin at a path and configures it, as Write does.
+func (v *Vault) Mount(ctx context.Context, path string, config map[string]any) error {
+	if err := v.Write(ctx, "sys/mounts/"+path, map[string]any{"type": Plugin}); err != nil {
+		return err
+	}
+	return v.Write(ctx, path+"/config", config)
+}
+
+// Send makes one request to Vault, with a token if there is one, and returns the whole answer.
+func Send(ctx context.Context, method, url, token string, body []byte) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	if token != "" {
+		req.Header.Set("X-Vault-Token", token)
+	}
+	if method == http.MethodPatch {
+		req.Header.Set("Content-Type", "application/merge-patch+json")
+	}
+	return do(req)
+}
+
+func do(req *http.Request) (status int, answer []byte, err error) {
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
