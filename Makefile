@@ -78,7 +78,7 @@ test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault;
 LENGTH ?= 10s
 
 test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
-	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -C test/soak -count=1 -timeout=0 . -length=$(LENGTH)
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -count=1 -timeout=0 ./test/soak -length=$(LENGTH)
 
 test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes some minutes for each
 	scripts/matrix.sh
@@ -91,7 +91,7 @@ bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=
 
 lint: ## gofmt, go vet, staticcheck, actionlint, who imports whom; shellcheck too if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
-	$(LONG) go vet ./... && $(LONG) go vet -C test/soak ./... && $(LONG) go vet -C test/bench ./...
+	$(LONG) go vet ./... && $(LONG) go vet -C test/bench ./...
 	$(LONG) go vet -C test/release ./... && $(LONG) go vet -C test/terraform ./...
 	$(LONG) go tool -modfile=tools/lint/go.mod staticcheck ./...
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml

@@ -1,41 +1,28 @@
 package soak
 
 import (
-	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // abeja is a simulated ABEJA Secret Manager with one organization.
-type abeja struct {
-	*process
-	url string
-}
-
-const (
-	organization = "1410000000000"
-	user         = "user-1410000000001"
-)
+type abeja struct{ *vaulttest.Simulator }
 
 func startABEJA(t *testing.T, token, authToken string, args ...string) *abeja {
 	t.Helper()
-	args = append([]string{"-listen", "127.0.0.1:0", "-organization", organization, "-user", user, "-token", token, "-auth-token", authToken}, args...)
-	a := &abeja{process: start(t, tempDir(t), "abeja.log", simulatorBin, args...)}
-	eventually(t, 30*time.Second, "the simulator serves", func() bool {
-		log, _ := os.ReadFile(a.log)
-		_, after, found := strings.Cut(string(log), "ABEJA_API_URL=")
-		a.url, _, _ = strings.Cut(after, "\n")
-		return found && strings.Contains(string(log), "PLATFORM_AUTH_TOKEN=")
-	})
-	return a
+	s, err := programs.Simulator(context.Background(), tempDir(t), append([]string{"-token", token, "-auth-token", authToken}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return &abeja{s}
 }
 
 // fault is one of internal/simulator's, as its control API takes it.
@@ -52,22 +39,8 @@ type fault struct {
 
 // control uses the simulator's own API.
 func (a *abeja) control(t *testing.T, method, path string, in any) {
-	body, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequest(method, a.url+"/_simulator/"+path, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
+	if _, err := a.Control(context.Background(), method, path, in); err != nil {
 		t.Errorf("the simulator: %v", err)
-		return
-	}
-	defer resp.Body.Close()
-	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode >= 300 {
-		t.Errorf("the simulator: %s %s: %s", method, path, answer)
 	}
 }
 
@@ -78,21 +51,14 @@ func (a *abeja) heal(t *testing.T)            { a.control(t, http.MethodDelete, 
 type held map[string][]string
 
 // held asks ABEJA itself, past the plugin.
-func (a *abeja) held(t *testing.T, token string) held {
+func (a *abeja) held(t *testing.T) held {
 	t.Helper()
 	all := held{}
 	for offset, more := 0, true; more; offset += 50 {
-		req, err := http.NewRequest(http.MethodGet, fmt.Sprintf(
-			"%s/secret-manager/organizations/%s/secrets?return_secret_value=True&limit=50&offset=%d", a.url, organization, offset), nil)
+		body, err := a.Get(t.Context(), fmt.Sprintf("/secrets?return_secret_value=True&limit=50&offset=%d", offset))
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.SetBasicAuth(user, token)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
 		var page struct {
 			Secrets []struct {
 				Name     string
@@ -103,8 +69,8 @@ func (a *abeja) held(t *testing.T, token string) held {
 			}
 			HasNext bool `json:"has_next"`
 		}
-		if err := json.NewDecoder(resp.Body).Decode(&page); err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("ABEJA's list: %s, %v", resp.Status, err)
+		if err := json.Unmarshal(body, &page); err != nil {
+			t.Fatal(err)
 		}
 		for _, s := range page.Secrets {
 			slices.SortFunc(s.Versions, func(a, b struct {

@@ -29,7 +29,7 @@ func (tr *trouble) around(t *testing.T, call func() answer) answer {
 		tr.maybe(t)
 	}
 	a := call()
-	unsent := strings.Contains(string(a.body), "was not asked")
+	unsent := strings.Contains(string(a.Body), "was not asked")
 	if was := tr.spared.Swap(unsent); unsent {
 		if !was {
 			tr.abeja.heal(t) // or each call that tries ABEJA again meets a failure that was left

@@ -93,10 +93,10 @@ func (h *history) record(o operation, request func() answer, mean func(*operatio
 // read says what the answer to a read means.
 func read(o *operation, a answer) {
 	switch {
-	case a.status == 200:
+	case a.Status == 200:
 		o.outcome = done
 		o.value, o.version = valueOf(a)
-	case a.status == 404:
+	case a.Status == 404:
 		o.outcome = absent
 	default:
 		o.outcome = refused
@@ -124,18 +124,18 @@ func written(losing bool) func(*operation, answer) {
 	return func(o *operation, a answer) {
 		text := a.String()
 		switch {
-		case a.status == 200:
+		case a.Status == 200:
 			o.outcome = done
 			number, _ := a.Data["version"].(float64)
 			o.version = int(number)
-		case a.status == 400 && strings.Contains(text, "check-and-set parameter did not match"):
+		case a.Status == 400 && strings.Contains(text, "check-and-set parameter did not match"):
 			o.outcome, o.version = mismatch, -1
 			if m := current.FindStringSubmatch(text); m != nil {
 				o.version, _ = strconv.Atoi(m[1])
 			}
 		case strings.Contains(text, "whether ABEJA stored it is not known"):
 			o.outcome = unknown
-		case losing && (a.status == 0 || a.status >= 500):
+		case losing && (a.Status == 0 || a.Status >= 500):
 			o.outcome = unknown
 		default:
 			o.outcome = refused

@@ -2,8 +2,6 @@ package soak
 
 import (
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 func TestNoSecretIsLeftAnywhere(t *testing.T) {
@@ -28,7 +28,9 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	r.a = startABEJA(t, credential, r.marks.secret("auth token"))
 	r.listener = listenBefore(t, r.a)
 	r.active = r.c.serves(t)
-	r.c.mount(t, "abeja", r.listener.url, credential, map[string]any{"request_timeout": deadline, "max_retries": 0, "cache_ttl": "1s", "stale_if_error": "1m"})
+	r.c.mount(t, "abeja", r.a.Config(map[string]any{
+		"api_url": r.listener.url, "request_timeout": deadline, "max_retries": 0, "cache_ttl": "1s", "stale_if_error": "1m",
+	}))
 
 	passes := 0
 	for begun := time.Now(); passes < 1 || time.Since(begun) < *length; passes++ {
@@ -36,8 +38,8 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 		r.troubles(t, fmt.Sprintf("trouble%d", passes))
 	}
 	r.refusals(t, credential)
-	r.texts["metrics"] = r.c.must(t, http.MethodGet, "sys/metrics?format=prometheus", nil).body
-	r.active.stop() // so that all is on disk
+	r.texts["metrics"] = r.c.must(t, http.MethodGet, "sys/metrics?format=prometheus", nil).Body
+	r.active.Stop() // so that all is on disk
 
 	places := r.places(t)
 	size := 0
@@ -78,14 +80,14 @@ type leakRun struct {
 // gives is a call whose answer may hold a value; only its warnings are kept.
 func (r *leakRun) gives(method, path string, in any) answer {
 	a := r.active.call(r.c.token, method, "abeja/"+path, in)
-	for limit := time.Now().Add(10 * time.Second); strings.Contains(string(a.body), "was not asked") && time.Now().Before(limit); {
+	for limit := time.Now().Add(10 * time.Second); strings.Contains(string(a.Body), "was not asked") && time.Now().Before(limit); {
 		time.Sleep(100 * time.Millisecond) // ABEJA is left alone for a while
 		a = r.active.call(r.c.token, method, "abeja/"+path, in)
 	}
 	r.keep("warnings", strings.Join(a.Warnings, "\n"))
-	if r.requests++; a.status >= 400 || a.status == 0 {
+	if r.requests++; a.Status >= 400 || a.Status == 0 {
 		r.refused++
-		r.keep("errors", fmt.Sprintf("%v %s", a, a.body))
+		r.keep("errors", fmt.Sprintf("%v %s", a, a.Body))
 	}
 	return a
 }
@@ -93,7 +95,7 @@ func (r *leakRun) gives(method, path string, in any) answer {
 // tells is a call whose whole answer must be without a value.
 func (r *leakRun) tells(method, path string, in any) answer {
 	a := r.gives(method, path, in)
-	r.keep("answers", string(a.body))
+	r.keep("answers", string(a.Body))
 	return a
 }
 
@@ -185,7 +187,7 @@ func (r *leakRun) troubles(t *testing.T, name string) {
 	for encoding, echo := range echoes(value) {
 		for _, status := range []int{400, 404, 409, 422, 500} {
 			r.a.strike(t, fault{Op: "create_version", Kind: "status", Status: status, Count: 2, Body: "this is bad: " + echo})
-			if a := r.tells("POST", "secrets/"+name, map[string]any{"value": value}); a.status < 400 {
+			if a := r.tells("POST", "secrets/"+name, map[string]any{"value": value}); a.Status < 400 {
 				t.Errorf("a write that ABEJA refused with an echo in %s and %d: %v", encoding, status, a)
 			}
 			r.a.heal(t)
@@ -196,19 +198,13 @@ func (r *leakRun) troubles(t *testing.T, name string) {
 	}
 }
 
-// echoes are the ways in which ABEJA might repeat a value.
+// echoes are the ways in which ABEJA might repeat a value, as far as the engine looks for them.
 func echoes(value string) map[string]string {
-	quoted, _ := json.Marshal(value)
-	return map[string]string{
-		"plain":      value,
-		"half":       value[:len(value)/2],
-		"JSON":       string(quoted),
-		"URL":        url.QueryEscape(value),
-		"base64":     base64.StdEncoding.EncodeToString([]byte(value)),
-		"URL base64": base64.RawURLEncoding.EncodeToString([]byte(value)),
-		"hex":        hex.EncodeToString([]byte(value)),
-		"upper hex":  strings.ToUpper(hex.EncodeToString([]byte(value))),
-	}
+	all := vaulttest.Encodings(value)
+	all["half"] = value[:len(value)/2]
+	delete(all, "JSON as is")
+	delete(all, "quoted by Go")
+	return all
 }
 
 // refusals goes through credentials that are refused, by the engine or by ABEJA.
@@ -225,7 +221,7 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 		{"personal_access_token": credential, "ca_cert": s("no certificate")},
 		{"request_timeout": s("no time")},
 	} {
-		if a := r.tells("PATCH", "config", config); a.status < 400 {
+		if a := r.tells("PATCH", "config", config); a.Status < 400 {
 			t.Errorf("this config was taken: %v", a)
 		}
 	}
@@ -235,18 +231,18 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 				continue // to drop this would tell who sent it whether it is part of the credential
 			}
 			r.a.strike(t, fault{Op: "get_secret", Kind: "status", Status: status, Count: 1, Body: "bad credential: " + echo})
-			if a := r.tells("GET", "metadata/trouble0", nil); a.status < 400 {
+			if a := r.tells("GET", "metadata/trouble0", nil); a.Status < 400 {
 				t.Errorf("a read that ABEJA refused with an echo of the credential in %s and %d: %v", encoding, status, a)
 			}
 			r.a.heal(t)
 		}
 	}
-	basic := base64.StdEncoding.EncodeToString([]byte(user + ":" + credential))
+	basic := base64.StdEncoding.EncodeToString([]byte(r.a.Env["ABEJA_PLATFORM_USER_ID"] + ":" + credential))
 	r.a.strike(t, fault{Op: "list_secrets", Kind: "status", Status: 422, Count: 1, Body: "bad header: Basic " + basic})
 	r.tells("LIST", "secrets/", nil)
 	r.a.heal(t)
 	// Stored unasked, to be used and refused.
-	if a := r.tells("PATCH", "config", map[string]any{"auth_token": s("stored"), "verify_connection": false}); a.status != http.StatusNoContent {
+	if a := r.tells("PATCH", "config", map[string]any{"auth_token": s("stored"), "verify_connection": false}); a.Status != http.StatusNoContent {
 		t.Errorf("storing a credential unasked: %v", a)
 	}
 	r.tells("LIST", "secrets/", nil)
@@ -259,7 +255,7 @@ func (r *leakRun) places(t *testing.T) map[string][]byte {
 		places[kind] = text
 	}
 	files(t, places, filepath.Join(r.dir, "vault0")) // its log and its storage
-	for place, file := range map[string]string{"audit": filepath.Join(r.dir, "audit.log"), "ABEJA's log": r.a.log} {
+	for place, file := range map[string]string{"audit": filepath.Join(r.dir, "audit.log"), "ABEJA's log": r.a.Log} {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -298,7 +294,7 @@ func (r *leakRun) plant(t *testing.T) {
 		storage := filepath.Join(r.dir, "vault0", "storage")
 		for place, file := range map[string]string{
 			"audit":       filepath.Join(r.dir, "audit.log"),
-			"ABEJA's log": r.a.log,
+			"ABEJA's log": r.a.Log,
 			filepath.Join(r.dir, "vault0", "vault.log"): filepath.Join(r.dir, "vault0", "vault.log"),
 			filepath.Join(storage, "vault.db"):          filepath.Join(storage, "vault.db"),
 			filepath.Join(storage, "raft", "raft.db"):   filepath.Join(storage, "raft", "raft.db"),

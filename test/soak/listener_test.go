@@ -23,7 +23,7 @@ type listener struct {
 
 func listenBefore(t *testing.T, a *abeja) *listener {
 	t.Helper()
-	target, err := url.Parse(a.url)
+	target, err := url.Parse(a.URL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,19 +4,20 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, tempDir(t), 1, "info")
 	a := startABEJA(t, token, "unused", "-latency", "5ms")
-	c.mount(t, "abeja", a.url, token, map[string]any{"request_timeout": deadline})
+	c.mount(t, "abeja", a.Config(map[string]any{"request_timeout": deadline}))
 	c.must(t, http.MethodPost, "sys/mounts/other", map[string]any{"type": "kv"})
 
 	active := c.serves(t)
@@ -30,14 +31,14 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 		calls++
 		want := strconv.Itoa(n)
 		wrote := active.call(c.token, http.MethodPost, "other/key", map[string]string{"value": want})
-		if got := active.call(c.token, http.MethodGet, "other/key", nil); wrote.status != http.StatusNoContent || got.Data["value"] != want {
+		if got := active.call(c.token, http.MethodGet, "other/key", nil); wrote.Status != http.StatusNoContent || got.Data["value"] != want {
 			t.Errorf("another mount failed: %v, %v", wrote, got)
 		}
 	})
 	kills := 0
 	var deaths []span
 	spare := again(t, 2*time.Second, func(int) {
-		for _, pid := range pluginsOf(active.process) {
+		for _, pid := range active.Plugins(vaulttest.Plugin) {
 			deaths = append(deaths, l.ended(func() {
 				if syscall.Kill(pid, syscall.SIGKILL) == nil {
 					kills++
@@ -55,29 +56,13 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 	if kills < 3 || calls < 20 {
 		t.Error("this run has shown too little")
 	}
-	check(t, ops, a.held(t, token), promises{vaultRepeats: true, deaths: deaths})
-	if !active.alive() {
+	check(t, ops, a.held(t), promises{vaultRepeats: true, deaths: deaths})
+	if !active.Alive() {
 		t.Error("Vault is down")
 	}
-	if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.url {
+	if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.URL() {
 		t.Errorf("the config has changed: %v", got)
 	}
-}
-
-// pluginsOf gives the plugin's processes that a Vault has started. Linux alone tells.
-func pluginsOf(vault *process) (pids []int) {
-	binaries, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, link := range binaries {
-		binary, _ := os.Readlink(link)
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-		if filepath.Dir(binary) != pluginDir {
-			continue
-		}
-		if group, err := syscall.Getpgid(pid); err == nil && group == vault.cmd.Process.Pid {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 // parentOf gives the number of a process's parent.

@@ -2,20 +2,16 @@ package soak
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // marks are what every secret of a run is made of, and what is then looked for.
@@ -46,38 +42,9 @@ func (m *marks) secret(what string) string {
 
 // add looks for a text too.
 func (m *marks) add(what, text string) {
-	for encoding, form := range encodings(text) {
+	for encoding, form := range vaulttest.Forms(text) {
 		m.forms[what+" "+encoding] = []byte(form)
 	}
-}
-
-// encodings are the ways in which a text may show up as part of a larger one.
-func encodings(text string) map[string]string {
-	withHTML, _ := json.Marshal(text)
-	var withoutHTML bytes.Buffer
-	e := json.NewEncoder(&withoutHTML)
-	e.SetEscapeHTML(false)
-	e.Encode(text)
-	forms := map[string]string{
-		"plain":        text,
-		"JSON":         strings.Trim(string(withHTML), `"`),
-		"JSON as is":   strings.Trim(strings.TrimSpace(withoutHTML.String()), `"`),
-		"quoted by Go": strings.Trim(strconv.Quote(text), `"`),
-		"URL query":    url.QueryEscape(text),
-		"URL path":     url.PathEscape(text),
-		"hex":          hex.EncodeToString([]byte(text)),
-		"upper hex":    strings.ToUpper(hex.EncodeToString([]byte(text))),
-	}
-	// Base64 has three looks, by how many bytes come before; the characters that mix with what
-	// comes before and after are left out.
-	for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "URL base64": base64.RawURLEncoding} {
-		for before := range 3 {
-			encoded := encoding.EncodeToString([]byte(strings.Repeat("\x00", before) + text))
-			from, to := (before*8+5)/6, (before+len(text))*8/6
-			forms[fmt.Sprintf("%s, %d before", name, before)] = encoded[from:to]
-		}
-	}
-	return forms
 }
 
 // scan gives where and in which form a mark is found.

@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, tempDir(t), 1, "info")
 	a := startABEJA(t, token, "unused", "-latency", "5ms")
-	c.mount(t, "abeja", a.url, token, nil)
+	c.mount(t, "abeja", a.Config(nil))
 	active := c.serves(t)
 
 	t.Run("upgrade", func(t *testing.T) {
@@ -26,14 +28,14 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 			t.Errorf("%s runs before the reload", got)
 		}
 		begun := time.Since(l.start)
-		c.must(t, http.MethodPut, "sys/plugins/reload/secret/"+pluginName, map[string]string{})
+		c.must(t, http.MethodPut, "sys/plugins/reload/secret/"+vaulttest.Plugin, map[string]string{})
 		took := time.Since(l.start) - begun
 		if got := c.runningVersion(t); got != newVersion {
 			t.Errorf("%s runs after the reload", got)
 		}
 		l.until(t, 0.3, func(f figures) bool { return f.writes >= 50 && f.reads >= 100 })
 		ops := l.end()
-		check(t, ops, a.held(t, token), promises{})
+		check(t, ops, a.held(t), promises{})
 
 		var longest operation
 		failed := 0
@@ -60,17 +62,17 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		l.until(t, 0.1, func(f figures) bool { return f.writes >= 20 })
 		acknowledged := l.latest()
 		sealed := l.ended(func() { active.must(t, c.token, http.MethodPut, "sys/seal", nil) })
-		if got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil); got.status != http.StatusServiceUnavailable {
+		if got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil); got.Status != http.StatusServiceUnavailable {
 			t.Errorf("a sealed Vault answers %v", got)
 		}
-		eventually(t, time.Minute, "the plugin has ended with the seal", func() bool { return len(pluginsOf(active.process)) == 0 })
+		eventually(t, time.Minute, "the plugin has ended with the seal", func() bool { return len(active.Plugins(vaulttest.Plugin)) == 0 })
 		unsealed := time.Now()
 		c.unseal(t, active)
 		c.goodRead(t, acknowledged)
 		t.Logf("first good read %v after the unseal", time.Since(unsealed).Round(time.Millisecond))
 		l.until(t, 0.1, func(f figures) bool { return f.refused+f.unknown > 0 })
-		check(t, l.end(), a.held(t, token), promises{vaultRepeats: true, deaths: []span{sealed}})
-		if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.url {
+		check(t, l.end(), a.held(t), promises{vaultRepeats: true, deaths: []span{sealed}})
+		if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.URL() {
 			t.Errorf("the config has changed: %v", got)
 		}
 	})

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 func TestTheActiveVaultIsKilled(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, tempDir(t), 3, "info")
 	a := startABEJA(t, token, "unused")
-	c.mount(t, "abeja", a.url, token, map[string]any{"request_timeout": deadline})
+	c.mount(t, "abeja", a.Config(map[string]any{"request_timeout": deadline}))
 	config := c.must(t, http.MethodGet, "abeja/config", nil).Data
 
 	l := &load{writers: 8, readers: 8, mounts: []string{"abeja"}, losing: true, call: c.anyNode}
@@ -26,23 +28,25 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 		time.Sleep(*length / time.Duration(2*rounds))
 		dies := c.serves(t)
 		acknowledged := l.latest()
-		deaths = append(deaths, l.ended(dies.crash))
+		deaths = append(deaths, l.ended(dies.Crash))
 		killed := time.Now()
 		c.goodRead(t, acknowledged)
 		t.Logf("first good read %v after the active Vault was killed", time.Since(killed).Round(time.Millisecond))
 
 		// What it leaves behind is no child of anybody, and is not asked any more.
-		for _, pid := range pluginsOf(dies.process) {
+		for _, pid := range dies.Plugins(vaulttest.Plugin) {
 			t.Logf("the killed Vault's plugin still runs, as process %d of parent %d", pid, parentOf(pid))
 		}
-		deaths = append(deaths, l.ended(dies.killGroup))
-		dies.start(t)
+		deaths = append(deaths, l.ended(dies.Kill))
+		if err := dies.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		c.unseal(t, dies)
 		time.Sleep(*length / time.Duration(2*rounds))
 	}
 	l.until(t, 0, func(f figures) bool { return f.writes >= 50 && f.reads >= 50 })
 	ops := l.end()
-	check(t, ops, a.held(t, token), promises{vaultRepeats: true, deaths: deaths})
+	check(t, ops, a.held(t), promises{vaultRepeats: true, deaths: deaths})
 	if after := c.must(t, http.MethodGet, "abeja/config", nil).Data; !maps.EqualFunc(config, after, func(a, b any) bool { return a == b }) {
 		t.Errorf("the config was %v and is %v", config, after)
 	}
@@ -51,11 +55,11 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 // anyNode asks a node that is up. A standby hands the request on to the active one.
 func (c *cluster) anyNode(client int, method, path string, in any) answer {
 	for i := range c.nodes {
-		if n := c.nodes[(client+i)%len(c.nodes)]; n.alive() {
+		if n := c.nodes[(client+i)%len(c.nodes)]; n.Alive() {
 			return n.call(c.token, method, path, in)
 		}
 	}
-	return answer{failure: "no node is up"}
+	return answer{Failure: "no node is up"}
 }
 
 // latest is the newest version of a secret that was acknowledged.
@@ -78,9 +82,9 @@ func (c *cluster) goodRead(t *testing.T, acknowledged operation) {
 		client++
 		a := c.anyNode(client, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil)
 		_, version := valueOf(a)
-		if a.status == 200 && version < acknowledged.version {
+		if a.Status == 200 && version < acknowledged.version {
 			t.Fatalf("an acknowledged write is lost: got version %d after %v", version, acknowledged)
 		}
-		return a.status == 200
+		return a.Status == 200
 	})
 }

@@ -51,7 +51,7 @@ func writersWhileABEJAFails(t *testing.T, c *cluster, s setting) {
 	config := map[string]any{"request_timeout": deadline}
 	maps.Copy(config, s.config)
 	for i, mount := range s.mounts {
-		c.mount(t, mount, a.url, token, config)
+		c.mount(t, mount, a.Config(config))
 		if s.twoUsers && i%2 == 1 {
 			c.must(t, http.MethodPost, mount+"/config", map[string]any{"auth_token": authToken})
 		}
@@ -82,7 +82,7 @@ func writersWhileABEJAFails(t *testing.T, c *cluster, s setting) {
 	a.heal(t)
 
 	t.Logf("%d failures of ABEJA, %d writes of the config", tr.struck, configWrites.Load())
-	check(t, ops, a.held(t, token), s.promises)
+	check(t, ops, a.held(t), s.promises)
 	for _, o := range ops {
 		if strings.HasPrefix(o.said, "500") { // what the engine has no name for
 			t.Errorf("an internal error: %v", o)
@@ -103,11 +103,11 @@ func (c *cluster) writeConfig(t *testing.T, a *abeja, mount string, n int, more 
 	case 2, 3: // the second time in place of the same user's
 		fresh := fmt.Sprintf("%s-%s-%d", token, mount, n)
 		a.control(t, http.MethodPut, "tokens/"+fresh, nil)
-		in = map[string]any{"user_id": user, "personal_access_token": fresh}
+		in = map[string]any{"user_id": a.Env["ABEJA_PLATFORM_USER_ID"], "personal_access_token": fresh}
 	case 4:
 		c.must(t, http.MethodDelete, mount+"/config", nil)
-		in = connection(a.url, token, more)
+		in = a.Config(more)
 		in["verify_connection"] = false
 	}
-	return c.active().call(c.token, http.MethodPost, mount+"/config", in).status == http.StatusNoContent
+	return c.active().call(c.token, http.MethodPost, mount+"/config", in).Status == http.StatusNoContent
 }
