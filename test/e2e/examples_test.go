@@ -97,9 +97,9 @@ func TestVaultTakesTheConfigurationInTheHelmValues(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "vault.hcl")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 
-	cmd := exec.Command(filepath.Join(binDir, "vault"), "server", "-test-verify-only", "-config="+file)
+	cmd := exec.Command(filepath.Join(programs.Bin, "vault"), "server", "-test-verify-only", "-config="+file)
 	cmd.Env = []string{
-		"HOME=" + t.TempDir(), "TMPDIR=" + tmpDir, // and what the chart sets:
+		"HOME=" + t.TempDir(), "TMPDIR=" + programs.TempDir, // and what the chart sets:
 		"VAULT_API_ADDR=https://127.0.0.1:8200", "VAULT_CLUSTER_ADDR=https://127.0.0.1:8201", "VAULT_RAFT_NODE_ID=vault-0",
 	}
 	out, err := cmd.CombinedOutput()

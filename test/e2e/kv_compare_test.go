@@ -1,15 +1,14 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -23,6 +22,7 @@ import (
 	"pgregory.net/rapid"
 
 	sim "github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // engines is Vault's own KV version 2 and the plugin, mounted side by side in one Vault.
@@ -34,33 +34,13 @@ type engines struct {
 // vaultForKV starts Vault's dev server and gives its address.
 func vaultForKV(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	v, err := programs.Dev(t.Context(), t.TempDir(), "info")
 	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
-	givenAddrs.Store(addr, true)
-
-	dir := t.TempDir()
-	logFile := filepath.Join(dir, vaultLog)
-	out, err := os.Create(logFile)
-	require.NoError(t, err)
-	defer out.Close()
-	cmd := exec.Command(filepath.Join(binDir, "vault"), "server", "-log-level=info", "-dev", "-dev-root-token-id=root",
-		"-dev-no-store-token", "-dev-plugin-dir="+pluginDir, "-dev-listen-address="+addr)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + tmpDir}
-	cmd.Stdout, cmd.Stderr = out, out
-	require.NoError(t, cmd.Start())
-	p := &process{cmd, make(chan struct{})}
-	go func() {
-		cmd.Wait()
-		close(p.ended)
-	}()
 	t.Cleanup(func() {
-		p.stop()
-		checkVaultLog(t, logFile, nil) // at level info it says nothing of ABEJA
+		v.Stop()
+		checkVaultLog(t, v.Log, nil) // at level info it says nothing of ABEJA
 	})
-	require.NoError(t, p.waitUntil(func() bool { return get("http://"+addr+"/v1/sys/health") == http.StatusOK }))
-	return "http://" + addr
+	return v.URL()
 }
 
 // newEngines mounts both under paths that begin with name. ABEJA behaves as it is told.
@@ -74,7 +54,7 @@ func newEngines(t *testing.T, vault, name string, behavior sim.Behavior) engines
 	e := engines{vault, name + "-kv", name + "-abeja"}
 	for _, write := range []struct{ path, body string }{
 		{"sys/mounts/" + e.kv, `{"type":"kv","options":{"version":"2"}}`},
-		{"sys/mounts/" + e.abeja, `{"type":"` + pluginName + `"}`},
+		{"sys/mounts/" + e.abeja, `{"type":"` + vaulttest.Plugin + `"}`},
 		{e.abeja + "/config", fmt.Sprintf(`{"organization_id":%q,"user_id":%q,"personal_access_token":%q,"api_url":%q}`, org, user, token, server.URL)},
 	} {
 		r := e.call(t, "POST", write.path, write.body)
@@ -94,24 +74,15 @@ type reply struct {
 }
 
 func (e engines) call(t require.TestingT, method, path, body string) reply {
-	req, err := http.NewRequest(method, e.vault+"/v1/"+path, strings.NewReader(body))
+	status, text, err := vaulttest.Send(context.Background(), method, e.vault+"/v1/"+path, vaulttest.RootToken, []byte(body))
 	require.NoError(t, err)
-	req.Header.Set("X-Vault-Token", "root")
-	if method == "PATCH" {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	r := reply{Status: resp.StatusCode}
+	var r reply
 	if len(text) > 0 {
-		d := json.NewDecoder(strings.NewReader(string(text)))
+		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
 		require.NoError(t, d.Decode(&r), "%s", text)
 	}
-	r.Status = resp.StatusCode
+	r.Status = status
 	return r
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,9 +15,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-)
 
-const prometheusLog = "prometheus.log"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
+)
 
 // prometheus starts Prometheus on a free port with the examples of docs, which it leaves in $WORK. It
 // scrapes this Vault, each second, with the token in the file vault-token. $PROMETHEUS_URL says where
@@ -40,16 +41,19 @@ func prometheus(ts *testscript.TestScript, neg bool, args []string) {
 	alerts := ts.ReadFile(filepath.Join(repository, "docs", "alerts.yml"))
 	ts.Check(os.WriteFile(inWork(ts, "alerts.yml"), []byte(alerts), 0o600))
 
-	p := start(ts, prometheusLog, "prometheus", "--config.file=prometheus.yml",
+	p, err := programs.Start(ts.Getenv("WORK"), "prometheus.log", "prometheus", "--config.file=prometheus.yml",
 		"--storage.tsdb.path="+inWork(ts, "prometheus"), "--web.listen-address=127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(p.Stop)
 	listening := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
-	ts.Check(p.waitUntil(func() bool {
-		match := listening.FindStringSubmatch(ts.ReadFile(inWork(ts, prometheusLog)))
+	ts.Check(p.WaitUntil(context.Background(), func() bool {
+		match := listening.FindStringSubmatch(p.Printed())
 		if match == nil {
 			return false
 		}
 		ts.Setenv("PROMETHEUS_URL", "http://"+match[1])
-		return get(ts.Getenv("PROMETHEUS_URL")+"/-/ready") == http.StatusOK
+		status, _, _ := vaulttest.Send(context.Background(), http.MethodGet, ts.Getenv("PROMETHEUS_URL")+"/-/ready", "", nil)
+		return status == http.StatusOK
 	}))
 }
 

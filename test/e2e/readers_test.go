@@ -1,14 +1,16 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // reading is what the readers of a script do.
@@ -64,23 +66,14 @@ func startReaders(url, token string) *reading {
 }
 
 func (r *reading) read(url, token string) {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err == nil {
-		req.Header.Set("X-Vault-Token", token)
-		var resp *http.Response
-		if resp, err = http.DefaultClient.Do(req); err == nil {
-			defer resp.Body.Close()
-			var body []byte
-			if body, err = io.ReadAll(resp.Body); err == nil && resp.StatusCode == http.StatusOK {
-				return
-			}
-			err = fmt.Errorf("%s %s %v", resp.Status, body, err)
-		}
+	status, body, err := vaulttest.Send(context.Background(), http.MethodGet, url, token, nil)
+	if err == nil && status == http.StatusOK {
+		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failure == "" {
-		r.failure = err.Error()
+		r.failure = fmt.Sprint(status, string(body), err)
 	}
 }
 

@@ -1,14 +1,16 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // together FILE sends all requests of a file to Vault at once. Each is a line: method, path and body, if
@@ -17,35 +19,25 @@ func together(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: together FILE")
 	}
-	var requests []*http.Request
+	var statuses []string
+	var mu sync.Mutex
+	var all sync.WaitGroup
 	for line := range strings.Lines(ts.ReadFile(args[0])) {
 		method, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		path, body, _ := strings.Cut(rest, " ")
-		req, err := http.NewRequest(method, ts.Getenv("VAULT_ADDR")+"/v1/"+path, strings.NewReader(body))
-		ts.Check(err)
-		req.Header.Set("X-Vault-Token", ts.Getenv("VAULT_TOKEN"))
-		if method == http.MethodPatch {
-			req.Header.Set("Content-Type", "application/merge-patch+json")
-		}
-		requests = append(requests, req)
-	}
-
-	answers := make([]string, len(requests))
-	var all sync.WaitGroup
-	for i, req := range requests {
-		all.Go(func() { answers[i] = statusOf(req) })
+		url, token := ts.Getenv("VAULT_ADDR")+"/v1/"+path, ts.Getenv("VAULT_TOKEN")
+		all.Go(func() {
+			status, _, err := vaulttest.Send(context.Background(), method, url, token, []byte(body))
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				statuses = append(statuses, err.Error())
+				return
+			}
+			statuses = append(statuses, fmt.Sprint(status, " ", http.StatusText(status)))
+		})
 	}
 	all.Wait()
-	slices.Sort(answers)
-	fmt.Fprintln(ts.Stdout(), strings.Join(answers, "\n"))
-}
-
-func statusOf(req *http.Request) string {
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err.Error()
-	}
-	defer resp.Body.Close()
-	io.Copy(io.Discard, resp.Body)
-	return resp.Status
+	slices.Sort(statuses)
+	fmt.Fprintln(ts.Stdout(), strings.Join(statuses, "\n"))
 }
