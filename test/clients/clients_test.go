@@ -4,11 +4,8 @@
 package clients
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +16,8 @@ import (
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 // What TestMain prepares for all tests. The environment says how to reach Vault, as "root", and the
@@ -30,23 +29,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		fmt.Println("skipped: these tests need a Vault, and -short is set")
-		return
-	}
-	os.Exit(run(m))
+	vaulttest.Main(m, "../..", map[string]string{vaulttest.Plugin: "v0.0.0-clients"}, prepare)
 }
 
-func run(m *testing.M) (status int) {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	var err error
-	if repository, err = filepath.Abs("../.."); err != nil {
-		return fail(err)
-	}
+// prepare mounts the plugin for a simulator.
+func prepare(p *vaulttest.Programs) error {
+	ctx := context.Background()
+	repository = p.Tree
 	for _, variable := range os.Environ() {
 		name, _, _ := strings.Cut(variable, "=")
 		for _, prefix := range []string{"VAULT_", "BAO_", "ABEJA_"} {
@@ -55,35 +44,20 @@ func run(m *testing.M) (status int) {
 			}
 		}
 	}
-
-	cmd := exec.Command("./start.sh")
-	cmd.Stderr = os.Stderr
-	// Its input ends with this process, however that comes about.
-	in, err := cmd.StdinPipe()
+	sim, err := p.Simulator(ctx, p.Dir)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	out, err := cmd.StdoutPipe()
+	vault, err := p.Dev(ctx, p.Dir, "info")
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return fail(err)
-	}
-	defer func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			status = fail(fmt.Errorf("start.sh: %w", err))
-		}
-	}()
-	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != ""; {
-		name, value, _ := strings.Cut(lines.Text(), "=")
+	os.Setenv("PATH", p.Bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	os.Setenv("VAULT_ADDR", vault.URL())
+	for name, value := range sim.Env {
 		os.Setenv(name, value)
 	}
-	if os.Getenv("VAULT_ADDR") == "" {
-		return fail(errors.New("start.sh did not start a Vault"))
-	}
-	return m.Run()
+	return vault.Mount(ctx, "abeja", sim.Config(nil))
 }
 
 // TestClients runs them one after the other: most of them use the secret db_password, as the page
@@ -159,22 +133,17 @@ func try(t *testing.T, dir, token, name string, args ...string) (string, error) 
 	return strings.TrimSpace(string(out)), err
 }
 
-// background runs a program until the test ends, also when it is killed: its input then ends.
+// background runs a program until the test ends.
 func background(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
-	const untilEnd = `trap '' INT; "$@" & cat >/dev/null; kill -INT $!; wait $!`
-	log := new(bytes.Buffer)
-	cmd := exec.Command("sh", append([]string{"-c", untilEnd, "sh", name}, args...)...)
-	cmd.Dir = dir
-	cmd.Stdout, cmd.Stderr = log, log
-	in, err := cmd.StdinPipe()
+	path, err := exec.LookPath(name)
 	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
+	p, err := vaulttest.Program{Path: path, Args: args, Dir: dir, Log: "log", Env: os.Environ()}.Start()
+	require.NoError(t, err)
 	t.Cleanup(func() {
-		in.Close()
-		cmd.Wait() // its status tells how it was stopped
+		p.Stop()
 		if t.Failed() {
-			t.Logf("%s:\n%s", name, log)
+			t.Logf("%s:\n%s", name, p.Printed())
 		}
 	})
 }
