@@ -13,13 +13,13 @@ func bursts(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	v, err := startVault(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer v.stop()
-	if err := v.mountABEJA(ctx, "abeja", s, nil); err != nil {
+	defer v.Stop()
+	if err := v.Mount(ctx, "abeja", s.Config(nil)); err != nil {
 		return err
 	}
 
@@ -46,7 +46,7 @@ func bursts(ctx context.Context, t *tools, p plan, r *report) error {
 	if runtime.GOOS != "linux" {
 		return burst(ctx, r, v, s, p, what, list, p.burstLatency/5, want)
 	}
-	size, err := newSize(t)
+	size, err := newSize(v)
 	if err != nil {
 		return err
 	}

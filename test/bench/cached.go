@@ -14,13 +14,13 @@ func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	v, err := startVault(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer v.stop()
-	if err := v.mountABEJA(ctx, "abeja", s, map[string]any{"cache_ttl": "1h"}); err != nil {
+	defer v.Stop()
+	if err := v.Mount(ctx, "abeja", s.Config(map[string]any{"cache_ttl": "1h"})); err != nil {
 		return err
 	}
 	if err := v.enable(ctx, "constant", constantPlugin, nil); err != nil {
@@ -101,7 +101,7 @@ func copySecrets(ctx context.Context, v *vault, n int, path string, v2 bool) err
 		}
 		// A new KV v2 refuses requests until it has set itself up.
 		for tries := 0; ; tries++ {
-			if err = v.write(ctx, path+demoName(i), data); err == nil {
+			if err = v.Write(ctx, path+demoName(i), data); err == nil {
 				break
 			}
 			if tries == 50 {

@@ -15,13 +15,13 @@ func listings(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	v, err := startVault(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer v.stop()
-	if err := v.mountABEJA(ctx, "abeja", s, nil); err != nil {
+	defer v.Stop()
+	if err := v.Mount(ctx, "abeja", s.Config(nil)); err != nil {
 		return err
 	}
 	through := func(ctx context.Context) (int, error) {

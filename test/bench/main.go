@@ -72,9 +72,9 @@ func run(ctx context.Context, short bool, out string) error {
 	if err != nil {
 		return err
 	}
-	defer t.clean()
+	defer t.Remove()
 	if out == "" {
-		out = filepath.Join(t.root, "docs")
+		out = filepath.Join(t.Tree, "docs")
 	}
 
 	r := &report{short: short}

@@ -18,7 +18,7 @@ func memory(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	names := fmt.Sprintf("names of %s secrets", number(p.directory))
 	if err := grown(ctx, t, p, r, names, s, nil, 1); err != nil {
 		return err
@@ -28,7 +28,7 @@ func memory(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	for i := range p.cached {
 		if err := s.put(ctx, demoName(i), strings.Repeat("v", 1024)); err != nil {
 			return err
@@ -45,26 +45,26 @@ func grown(ctx context.Context, t *tools, p plan, r *report, what string, s *sim
 	if err != nil {
 		return err
 	}
-	defer v.stop()
+	defer v.Stop()
 
 	// The size at start is that of a plugin which has served: its first read is behind it.
 	small, err := startSimulator(ctx, t, 1, 0)
 	if err != nil {
 		return err
 	}
-	defer small.stop()
-	if err := v.mountABEJA(ctx, "small", small, config); err != nil {
+	defer small.Stop()
+	if err := v.Mount(ctx, "small", small.Config(config)); err != nil {
 		return err
 	}
 	if _, err := v.read(ctx, "small/secrets/"+demoName(0)); err != nil {
 		return err
 	}
-	size, err := newSize(t)
+	size, err := newSize(v)
 	if err != nil {
 		return err
 	}
 
-	if err := v.mountABEJA(ctx, "abeja", s, config); err != nil {
+	if err := v.Mount(ctx, "abeja", s.Config(config)); err != nil {
 		return err
 	}
 	read := func(ctx context.Context, i int) error {

@@ -20,13 +20,13 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.Stop()
 	v, err := startVault(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer v.stop()
-	err = v.mountABEJA(ctx, "abeja", s, map[string]any{"cache_ttl": outageTTL.String(), "stale_if_error": "1h"})
+	defer v.Stop()
+	err = v.Mount(ctx, "abeja", s.Config(map[string]any{"cache_ttl": outageTTL.String(), "stale_if_error": "1h"}))
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 	}
 
 	// From here on each connection is closed without an answer, and what was read becomes too old.
-	if _, err := s.control(ctx, http.MethodPost, "faults", map[string]string{"kind": "cut"}); err != nil {
+	if _, err := s.Control(ctx, http.MethodPost, "faults", map[string]string{"kind": "cut"}); err != nil {
 		return err
 	}
 	time.Sleep(outageTTL)
@@ -77,7 +77,7 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 	var after tally
 	// Shorter than cache_ttl, so that each secret need be asked for once.
 	asked, err = s.counted(ctx, func() error {
-		if _, err := s.control(ctx, http.MethodDelete, "faults", nil); err != nil {
+		if _, err := s.Control(ctx, http.MethodDelete, "faults", nil); err != nil {
 			return err
 		}
 		return loop(outageTTL*3/4, &after)

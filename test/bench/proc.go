@@ -2,38 +2,11 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 )
-
-// pluginPID finds the one process of a plugin by its binary. Linux alone tells.
-func pluginPID(t *tools, plugin string) (int, error) {
-	binaries, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return 0, err
-	}
-	found := 0
-	for _, link := range binaries {
-		binary, err := os.Readlink(link)
-		if err != nil || binary != filepath.Join(t.plugins, plugin) {
-			continue // another user's process, or one that has ended
-		}
-		if found != 0 {
-			return 0, errors.New("more than one process of " + plugin)
-		}
-		if found, err = strconv.Atoi(filepath.Base(filepath.Dir(link))); err != nil {
-			return 0, err
-		}
-	}
-	if found == 0 {
-		return 0, errors.New("no process of " + plugin)
-	}
-	return found, nil
-}
 
 // size is how large the plugin's process was when the measurement began.
 type size struct {
@@ -41,11 +14,12 @@ type size struct {
 	start float64
 }
 
-func newSize(t *tools) (size, error) {
-	pid, err := pluginPID(t, abejaPlugin)
-	if err != nil {
-		return size{}, err
+func newSize(v *vault) (size, error) {
+	pids := v.Plugins(abejaPlugin)
+	if len(pids) != 1 {
+		return size{}, fmt.Errorf("%d processes of %s", len(pids), abejaPlugin)
 	}
+	pid := pids[0]
 	// This makes the peak begin anew.
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
 		return size{}, err

@@ -7,90 +7,50 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 const (
-	abejaPlugin    = "vault-plugin-secrets-abeja"
+	abejaPlugin    = vaulttest.Plugin
 	constantPlugin = "constant"
 	kv1Plugin      = "vault-plugin-secrets-kv"
 	kv2Plugin      = "kv2"
 )
 
 // tools are the programs that are measured.
-type tools struct {
-	root      string // of the repository
-	dir       string // a temporary directory
-	plugins   string // all plugins, and nothing else: Vault takes every file there for one
-	vault     string
-	simulator string
-}
+type tools = vaulttest.Programs
 
 // build builds everything. The plugin and the simulator are built from their own module, to be what
 // users get: this module's dependencies could raise versions of theirs.
-func build(ctx context.Context) (t *tools, err error) {
-	t = &tools{}
-	if t.root, err = filepath.Abs("../.."); err != nil {
+func build(ctx context.Context) (*tools, error) {
+	t, err := vaulttest.Build(ctx, "../..", map[string]string{abejaPlugin: "v0.0.0-bench"})
+	if err != nil {
 		return nil, err
 	}
-	if t.dir, err = os.MkdirTemp("", "bench"); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			t.clean()
-		}
-	}()
-	// Vault refuses a plugin directory that is reached through a symlink, as macOS's /tmp is.
-	if t.dir, err = filepath.EvalSymlinks(t.dir); err != nil {
-		return nil, err
-	}
-	t.plugins, t.simulator = filepath.Join(t.dir, "plugins"), filepath.Join(t.dir, "abeja-simulator")
-
-	if t.vault, err = output(ctx, t.root, filepath.Join(t.root, "scripts", "vault.sh")); err != nil {
-		return nil, err
-	}
-	for _, what := range []struct{ dir, to, pkg string }{
-		{t.root, t.plugins, "./cmd/vault-plugin-secrets-abeja"},
-		{t.root, t.dir, "./cmd/abeja-simulator"},
-		{".", t.plugins, "./constant"},
-		{".", t.plugins, "./kv2"},
-		{".", t.plugins, "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv"},
-	} {
-		if _, err := output(ctx, what.dir, "go", "build", "-trimpath", "-o", what.to+"/", what.pkg); err != nil {
+	for _, pkg := range []string{"./constant", "./kv2", "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv"} {
+		if _, err := vaulttest.Output(ctx, ".", "go", "build", "-o", t.Plugins+"/", pkg); err != nil {
+			t.Remove()
 			return nil, err
 		}
 	}
 	return t, nil
 }
 
-func (t *tools) clean() { os.RemoveAll(t.dir) }
-
-// output runs a program and gives what it prints.
-func output(ctx context.Context, dir, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 // describe tells on what is measured.
 func describe(ctx context.Context, t *tools) (string, error) {
-	vault, err := output(ctx, ".", t.vault, "version")
+	vault, err := vaulttest.Output(ctx, ".", filepath.Join(t.Bin, "vault"), "version")
 	if err != nil {
 		return "", err
 	}
-	ours, err := sdkVersion(filepath.Join(t.plugins, abejaPlugin))
+	ours, err := sdkVersion(filepath.Join(t.Plugins, abejaPlugin))
 	if err != nil {
 		return "", err
 	}
-	theirs, err := sdkVersion(filepath.Join(t.plugins, constantPlugin))
+	theirs, err := sdkVersion(filepath.Join(t.Plugins, constantPlugin))
 	if err != nil {
 		return "", err
 	}
@@ -99,7 +59,7 @@ func describe(ctx context.Context, t *tools) (string, error) {
 	}
 	return fmt.Sprintf("%s %s/%s, %d cores, %s; %s; all plugins with vault/sdk %s, KV's module %s",
 		cpuModel(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(),
-		strings.Split(vault, ",")[0], ours, kvVersion(filepath.Join(t.plugins, kv2Plugin))), nil
+		strings.Split(vault, ",")[0], ours, kvVersion(filepath.Join(t.Plugins, kv2Plugin))), nil
 }
 
 func sdkVersion(binary string) (string, error) {

@@ -22,17 +22,17 @@ func uncachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
-	defer v.stop()
+	defer v.Stop()
 	few, err := startSimulator(ctx, t, p.few, readLatency)
 	if err != nil {
 		return err
 	}
-	defer few.stop()
+	defer few.Stop()
 	many, err := startSimulator(ctx, t, p.many, readLatency)
 	if err != nil {
 		return err
 	}
-	defer many.stop()
+	defer many.Stop()
 	ids, err := idsByName(ctx, few)
 	if err != nil {
 		return err
@@ -57,14 +57,14 @@ func uncachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 	direct := func(name string, apart time.Duration) contender {
 		return contender{name, func(ctx context.Context) (float64, error) {
 			l, err := drive(ctx, connections, apart, p.round, func(ctx context.Context, c, i int) error {
-				_, err := few.get(ctx, "/secrets/"+ids[ownName(c, i, p.few)]+"?return_secret_value=True")
+				_, err := few.Get(ctx, "/secrets/"+ids[ownName(c, i, p.few)]+"?return_secret_value=True")
 				return err
 			})
 			return l.medianMS(), err
 		}}
 	}
 	for mount, s := range map[string]*simulator{"few": few, "many": many} {
-		if err := v.mountABEJA(ctx, mount, s, nil); err != nil {
+		if err := v.Mount(ctx, mount, s.Config(nil)); err != nil {
 			return err
 		}
 		// From here on the plugin knows the names.
