@@ -1,9 +1,7 @@
 package backend
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
@@ -26,20 +23,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 // What must never be seen begins with "hidden" in these tests: all values of secrets, and the
-// tokens. The constructor's answers and log are searched for it, in plain and in base64.
+// tokens. The constructor's answers and log are searched for it.
 const (
-	hidden       = "hidden"
-	hiddenBase64 = "aGlkZGVu"
-	pat          = "hidden-personal-access-token"
-	authToken    = "hidden-auth-token"
+	hidden    = "hidden"
+	pat       = "hidden-personal-access-token"
+	authToken = "hidden-auth-token"
 )
 
-type fields map[string]any
+type fields = map[string]any
 
 // engine is a mount whose ABEJA is a simulator.
 type engine struct {
@@ -48,7 +45,7 @@ type engine struct {
 	url     string
 	storage *storage
 	backend logical.Backend
-	log     *log
+	log     *enginetest.Log
 	// transport is in place of the network, when set.
 	transport http.RoundTripper
 
@@ -69,7 +66,7 @@ func newEngine(t *testing.T, o simulator.Options, config ...fields) *engine {
 func newUnconfigured(t *testing.T, o simulator.Options) *engine {
 	t.Helper()
 	o.Token, o.AuthToken = pat, authToken
-	e := &engine{t: t, sim: simulator.New(o), storage: &storage{}, log: &log{}}
+	e := &engine{t: t, sim: simulator.New(o), storage: &storage{}, log: &enginetest.Log{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if before := e.before.Load(); before != nil {
 			(*before)()
@@ -86,7 +83,7 @@ func newUnconfigured(t *testing.T, o simulator.Options) *engine {
 // inMemory makes a configured mount that reaches ABEJA without a network, for a bubble with fake time.
 func inMemory(t *testing.T) *engine {
 	t.Helper()
-	e := &engine{t: t, sim: simulator.New(simulator.Options{Token: pat, AuthToken: authToken}), storage: &storage{}, log: &log{}, url: "http://127.0.0.1"}
+	e := &engine{t: t, sim: simulator.New(simulator.Options{Token: pat, AuthToken: authToken}), storage: &storage{}, log: &enginetest.Log{}, url: "http://127.0.0.1"}
 	e.transport = e.sim.Transport()
 	e.backend = e.start()
 	t.Cleanup(func() { e.backend.Cleanup(t.Context()) })
@@ -104,14 +101,7 @@ func (e *engine) start() logical.Backend {
 
 func (e *engine) startWith(view logical.SystemView) logical.Backend {
 	e.t.Helper()
-	b, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef", Transport: e.transport})(e.t.Context(), &logical.BackendConfig{
-		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log, JSONFormat: true}),
-		System:      view,
-		StorageView: e.storage,
-		Config:      map[string]string{},
-	})
-	require.NoError(e.t, err)
-	return b
+	return enginetest.Start(e.t, Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef", Transport: e.transport}), e.storage, view, e.log)
 }
 
 // storeOf is all secrets that a client reaches, and nothing kept.
@@ -119,15 +109,8 @@ func storeOf(t *testing.T, c *client.Client) *store.Store {
 	return new(store.Registry).Organization("", c.OrganizationID()).Open(t.Context(), store.Options{Client: c, Stats: new(store.Stats)})
 }
 
-// config is one that the simulator accepts. It tries nothing again, so that a test can count.
-func (e *engine) config(over ...fields) fields {
-	org, user, _, _ := e.sim.Credentials()
-	c := fields{"organization_id": org, "user_id": user, "personal_access_token": pat, "api_url": e.url, "max_retries": 0}
-	for _, o := range over {
-		maps.Copy(c, o)
-	}
-	return c
-}
+// config is one that the simulator accepts.
+func (e *engine) config(over ...fields) fields { return enginetest.Config(e.sim, e.url, over...) }
 
 func (e *engine) read(path string, data ...fields) answer {
 	e.t.Helper()
@@ -137,16 +120,12 @@ func (e *engine) read(path string, data ...fields) answer {
 // write asks the existence check whether it is a create or an update, as Vault does.
 func (e *engine) write(path string, data fields) answer {
 	e.t.Helper()
-	op := logical.CreateOperation
-	checked, exists, err := e.exists(path, data)
-	if !checked || exists {
-		op = logical.UpdateOperation
-	}
-	if err != nil {
+	req := e.request(logical.UpdateOperation, path, data)
+	if err := enginetest.Check(e.t.Context(), e.backend, req); err != nil {
 		noneShown(e.t, err.Error())
 		return answer{e: e, what: "write " + path, status: http.StatusInternalServerError, text: err.Error()}
 	}
-	return e.call(op, path, data)
+	return e.send(e.t.Context(), req)
 }
 
 func (e *engine) patch(path string, data fields) answer {
@@ -169,13 +148,8 @@ func (e *engine) exists(path string, data fields) (checked, exists bool, err err
 }
 
 func (e *engine) request(op logical.Operation, path string, data fields) *logical.Request {
-	req := &logical.Request{Operation: op, Path: path, MountPoint: "abeja/", Storage: e.storage}
-	if data != nil { // as it comes from Vault: each number is a float64
-		wire, err := json.Marshal(data)
-		require.NoError(e.t, err)
-		require.NoError(e.t, json.Unmarshal(wire, &req.Data))
-	}
-	return req
+	e.t.Helper()
+	return enginetest.Request(e.t, e.storage, op, path, data)
 }
 
 // call makes a request, and checks what holds for each answer: an error is bare, nothing is shown
@@ -192,41 +166,35 @@ func (e *engine) call(op logical.Operation, path string, data ...fields) answer 
 func (e *engine) send(ctx context.Context, req *logical.Request) answer {
 	e.t.Helper()
 	resp, err := e.backend.HandleRequest(ctx, req)
-	a := answer{e: e, what: fmt.Sprintf("%s %s %v", req.Operation, req.Path, req.Data)}
+	got := enginetest.AnswerTo(req.Operation, resp, err)
+	a := answer{
+		e: e, what: fmt.Sprintf("%s %s %v", req.Operation, req.Path, req.Data),
+		status: got.Status, data: got.Data, warnings: got.Warnings, text: got.Text,
+	}
+	noneShown(e.t, a.text+strings.Join(a.warnings, "\n"))
 	if err != nil {
 		require.Nil(e.t, resp, a.what)
-		a.text, a.status = err.Error(), http.StatusInternalServerError
-		noneShown(e.t, a.text)
 		var hasCode logical.HTTPCodedError
-		if bare, ok := err.(logical.HTTPCodedError); ok {
-			a.status = bare.Code()
-		} else {
-			require.False(e.t, errors.As(err, &hasCode), "%s: %T hides its status", a.what, err)
-		}
-		switch err {
-		case logical.ErrUnsupportedOperation:
-			a.status = http.StatusMethodNotAllowed
-		case logical.ErrUnsupportedPath:
-			a.status = http.StatusNotFound
-		}
+		_, bare := err.(logical.HTTPCodedError)
+		require.True(e.t, bare || !errors.As(err, &hasCode), "%s: %T hides its status", a.what, err)
 		return a
 	}
-	a.status = http.StatusNoContent
 	if resp != nil {
 		require.False(e.t, resp.IsError(), "%s: an error must come as a coded error: %v", a.what, resp.Error())
 		require.Nil(e.t, resp.Secret, "a lease is attached")
-		a.status, a.data, a.warnings = http.StatusOK, resp.Data, resp.Warnings
-		noneShown(e.t, strings.Join(a.warnings, "\n"))
-		withoutValue := maps.Clone(resp.Data)
-		if req.Operation == logical.ReadOperation {
-			delete(withoutValue, "value")
+		shown := maps.Clone(a.data)
+		if req.Operation == logical.ReadOperation { // these hold the value
+			delete(shown, "value")
+			delete(shown, "data")
 		}
-		shown, err := json.Marshal(withoutValue)
+		text, err := json.Marshal(shown)
 		require.NoError(e.t, err)
-		noneShown(e.t, string(shown))
+		noneShown(e.t, string(text))
+		if _, raw := resp.Data[logical.HTTPStatusCode]; raw {
+			return a
+		}
 	}
-	if resp == nil && req.Operation == logical.ReadOperation {
-		a.status = http.StatusNotFound
+	if a.status == http.StatusNotFound {
 		return a
 	}
 	status := a.status
@@ -266,10 +234,7 @@ func (a answer) refused(status int, says ...string) {
 
 func noneShown(t *testing.T, text string) {
 	t.Helper()
-	credential := base64.StdEncoding.EncodeToString([]byte(":" + pat))[4:20] // as in a Basic header
-	for _, trace := range []string{hidden, hiddenBase64, credential} {
-		require.NotContains(t, text, trace, "a value or a token is shown")
-	}
+	require.False(t, enginetest.Shows(text), "a value or a token is shown")
 }
 
 // storage is a mount's storage. It counts what is read, and can be made to panic.
@@ -285,23 +250,6 @@ func (s *storage) Get(ctx context.Context, key string) (*logical.StorageEntry, e
 		panic(*p)
 	}
 	return s.InmemStorage.Get(ctx, key)
-}
-
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // writes tells how many requests have reached ABEJA that may have changed something.

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,11 +12,11 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -46,47 +45,20 @@ func fuzzed(t *testing.T, sim *simulator.Simulator, abeja http.Handler) (*engine
 	r := &recorder{abeja: abeja}
 	c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, pat), Transport: r})
 	require.NoError(t, err)
-	e := &engine{t: t, sim: sim, storage: &storage{}, log: &log{}}
-	made, err := Factory(Build{Version: "v1.2.3", Commit: "0123456789abcdef"})(context.Background(), &logical.BackendConfig{
-		Logger: hclog.NewNullLogger(), System: logical.TestSystemView(), StorageView: e.storage, Config: map[string]string{},
-	})
-	require.NoError(t, err)
-	e.backend = made
-	made.(*backend).mounted.Store(&mount{store: storeOf(t, c)})
+	e := &engine{t: t, sim: sim, storage: &storage{}, log: &enginetest.Log{}}
+	e.backend = e.start()
+	e.backend.(*backend).mounted.Store(&mount{store: storeOf(t, c)})
 	return e, r
 }
 
 // does performs a request as Vault does: its existence check decides between create and update.
 func (e *engine) does(op logical.Operation, path string, data fields) (*logical.Response, error) {
-	req := e.request(op, path, data)
-	if op == logical.UpdateOperation {
-		checked, exists, err := e.backend.HandleExistenceCheck(e.t.Context(), req)
-		if err != nil {
-			return nil, err
-		}
-		if checked && !exists {
-			req.Operation = logical.CreateOperation
-		}
-	}
-	return e.backend.HandleRequest(e.t.Context(), req)
+	return enginetest.Do(e.t.Context(), e.backend, e.request(op, path, data))
 }
 
 // statusOf is the HTTP status that Vault makes of an answer.
 func statusOf(t *testing.T, resp *logical.Response, err error) int {
-	coded, ok := err.(logical.HTTPCodedError)
-	switch {
-	case err == logical.ErrUnsupportedPath, err == nil && resp == nil:
-		return http.StatusNotFound
-	case err == logical.ErrUnsupportedOperation:
-		return http.StatusMethodNotAllowed
-	case ok:
-		return coded.Code()
-	}
-	require.NoError(t, err)
-	if status, ok := resp.Data[logical.HTTPStatusCode].(int); ok {
-		return status
-	}
-	return http.StatusOK
+	return enginetest.AnswerTo(logical.ReadOperation, resp, err).Status
 }
 
 var operations = []logical.Operation{

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,64 +15,22 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
-// kv makes a request as a client of KV v2 does. Every number is a float64 on its way to the plugin
-// and back, and the body of a 404 is given as data.
-func (e *engine) kv(op logical.Operation, path string, data ...fields) answer {
-	e.t.Helper()
-	req := e.request(op, path, nil)
-	if len(data) > 0 {
-		req.Data = carry(e.t, data[0])
+// asKV is an answer as a client of KV v2 gets it: every number is a float64 on its way from the plugin, too.
+func (a answer) asKV() answer {
+	if a.data != nil {
+		a.data = carry(a.e.t, a.data)
 	}
-	resp, err := e.backend.HandleRequest(e.t.Context(), req)
-	a := answer{e: e, what: fmt.Sprintf("%s %s %v", op, path, data), status: http.StatusNoContent}
-	if err != nil {
-		require.Nil(e.t, resp, a.what)
-		a.text, a.status = err.Error(), http.StatusInternalServerError
-		if bare, ok := err.(logical.HTTPCodedError); ok {
-			a.status = bare.Code()
-		} else if err == logical.ErrUnsupportedOperation {
-			a.status = http.StatusMethodNotAllowed
-		}
-		noneShown(e.t, a.text)
-		return a
-	}
-	if resp == nil {
-		if op == logical.ReadOperation || op == logical.ListOperation {
-			a.status = http.StatusNotFound
-		}
-		return a
-	}
-	require.False(e.t, resp.IsError(), "%s: an error must come as a coded error", a.what)
-	require.Nil(e.t, resp.Secret, "a lease is attached")
-	if status, raw := resp.Data[logical.HTTPStatusCode]; raw {
-		a.status = status.(int)
-		if body, ok := resp.Data[logical.HTTPRawBody].(string); ok {
-			var decoded struct {
-				Data     map[string]any
-				Warnings []string
-			}
-			require.NoError(e.t, json.Unmarshal([]byte(body), &decoded))
-			a.data, a.warnings = decoded.Data, decoded.Warnings
-		}
-		return a
-	}
-	a.status, a.data, a.warnings = http.StatusOK, carry(e.t, resp.Data), resp.Warnings
-	noneShown(e.t, strings.Join(a.warnings, "\n"))
-	described := e.backend.(*backend).Route(path).Operations[op].Properties().Responses[a.status]
-	require.NotEmpty(e.t, described, "%s: status %d is not described", a.what, a.status)
-	schema.ValidateResponse(e.t, &described[0], resp, true)
 	return a
 }
 
-// kvPut asks the existence check whether it is a create or an update, as Vault does.
+func (e *engine) kv(op logical.Operation, path string, data ...fields) answer {
+	e.t.Helper()
+	return e.call(op, path, data...).asKV()
+}
+
 func (e *engine) kvPut(path string, data fields) answer {
 	e.t.Helper()
-	checked, exists, err := e.exists(path, data)
-	require.NoError(e.t, err)
-	if checked && !exists {
-		return e.kv(logical.CreateOperation, path, data)
-	}
-	return e.kv(logical.UpdateOperation, path, data)
+	return e.write(path, data).asKV()
 }
 
 func (e *engine) kvGet(path string, data ...fields) answer {

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -111,25 +112,14 @@ type cluster []*engine
 func (c cluster) put(node int, name string, data fields) (int, error) {
 	req := c[node].request(logical.UpdateOperation, "secrets/"+name, data)
 	for _, at := range []*engine{c[node], c[0]} {
-		_, exists, err := at.backend.HandleExistenceCheck(context.Background(), req)
-		if err != nil {
-			if err.Error() == logical.ErrReadOnly.Error() {
-				continue
-			}
-			return 0, err
-		}
 		req.Operation = logical.UpdateOperation
-		if !exists {
-			req.Operation = logical.CreateOperation
-		}
-		resp, err := at.backend.HandleRequest(context.Background(), req)
-		if err == logical.ErrReadOnly {
-			continue
-		}
-		if err != nil {
+		resp, err := enginetest.Do(context.Background(), at.backend, req)
+		switch {
+		case err == nil:
+			return resp.Data["version"].(int), nil
+		case err.Error() != logical.ErrReadOnly.Error():
 			return 0, err
 		}
-		return resp.Data["version"].(int), nil
 	}
 	return 0, fmt.Errorf("the active node forwards")
 }
