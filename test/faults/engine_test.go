@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,11 +23,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -45,11 +44,7 @@ const (
 	token = "hidden-personal-access-token"
 )
 
-// hiddenTraces are in every value and token of these tests, in plain and in base64 at each of the
-// three offsets. No answer of a failure and no log may have one.
-var hiddenTraces = []string{"hidden", "aGlkZGVu", "hpZGRlb", "oaWRkZW"}
-
-type fields map[string]any
+type fields = map[string]any
 
 // engine is a mount and an ABEJA that talk over TCP, each with an address of its own.
 type engine struct {
@@ -58,7 +53,7 @@ type engine struct {
 	abeja   *abeja
 	storage *logical.InmemStorage
 	backend logical.Backend
-	log     *lockedBuffer
+	log     *enginetest.Log
 	timeout time.Duration
 	// deadline is the caller's, when not 0.
 	deadline time.Duration
@@ -71,7 +66,7 @@ type engine struct {
 func newEngine(t testing.TB, f fault, o operation) *engine {
 	t.Helper()
 	e := &engine{
-		t: t, timeout: patience, storage: &logical.InmemStorage{}, log: &lockedBuffer{},
+		t: t, timeout: patience, storage: &logical.InmemStorage{}, log: &enginetest.Log{},
 		sim: simulator.New(simulator.Options{Token: token, AuthToken: "hidden-auth-token"}),
 	}
 	if f.waits {
@@ -84,14 +79,7 @@ func newEngine(t testing.TB, f fault, o operation) *engine {
 	e.sim.Create("bystander", []byte("hidden-bystander"))
 	e.abeja = listen(t, f.link, e.sim)
 
-	b, err := backend.Factory(backend.Build{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{
-		Logger:      hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: e.log}),
-		System:      logical.TestSystemView(),
-		StorageView: e.storage,
-		Config:      map[string]string{},
-	})
-	require.NoError(t, err)
-	e.backend = b
+	e.backend = enginetest.Start(t, backend.Factory(backend.Build{}), e.storage, logical.TestSystemView(), e.log)
 	e.configure(e.abeja.url, o.config)
 	if !o.cold {
 		e.prepare(func(e *engine) answer { return e.list("secrets/") })
@@ -123,12 +111,9 @@ func (e *engine) configure(url string, over fields) {
 }
 
 func (e *engine) config(url string) fields {
-	org, user, _, _ := e.sim.Credentials()
-	return fields{
-		"organization_id": org, "user_id": user, "personal_access_token": token,
-		"api_url": url, "ca_cert": e.abeja.ca,
-		"request_timeout": int(e.timeout / time.Second), "max_retries": 1,
-	}
+	return enginetest.Config(e.sim, url, fields{
+		"ca_cert": e.abeja.ca, "request_timeout": int(e.timeout / time.Second), "max_retries": 1,
+	})
 }
 
 func (e *engine) read(path string) answer   { return e.call(logical.ReadOperation, path, nil) }
@@ -138,19 +123,8 @@ func (e *engine) patch(path string, data fields) answer {
 	return e.call(logical.PatchOperation, path, data)
 }
 
-// write asks the existence check whether it is a create or an update, as Vault does.
 func (e *engine) write(path string, data fields) answer {
-	ctx, cancel := e.context()
-	defer cancel()
-	var op logical.Operation = logical.UpdateOperation
-	checked, exists, err := e.backend.HandleExistenceCheck(ctx, e.request(op, path, data))
-	if err != nil {
-		return answer{status: http.StatusInternalServerError, text: err.Error()}
-	}
-	if checked && !exists {
-		op = logical.CreateOperation
-	}
-	return e.send(ctx, op, path, data)
+	return e.call(logical.UpdateOperation, path, data)
 }
 
 // context is that of one request to Vault.
@@ -161,41 +135,19 @@ func (e *engine) context() (context.Context, context.CancelFunc) {
 	return context.WithCancel(e.t.Context())
 }
 
-func (e *engine) request(op logical.Operation, path string, data fields) *logical.Request {
-	req := &logical.Request{Operation: op, Path: path, MountPoint: "abeja/", Storage: e.storage}
-	if data != nil { // as it comes from Vault: each number is a float64
-		wire, err := json.Marshal(data)
-		require.NoError(e.t, err)
-		require.NoError(e.t, json.Unmarshal(wire, &req.Data))
-	}
-	return req
-}
-
+// call asks the existence check first, as Vault does.
 func (e *engine) call(op logical.Operation, path string, data fields) answer {
 	ctx, cancel := e.context()
 	defer cancel()
-	return e.send(ctx, op, path, data)
-}
-
-func (e *engine) send(ctx context.Context, op logical.Operation, path string, data fields) answer {
-	resp, err := e.backend.HandleRequest(ctx, e.request(op, path, data))
-	if err != nil {
-		a := answer{status: http.StatusInternalServerError, text: err.Error()}
-		if bare, ok := err.(logical.HTTPCodedError); ok {
-			a.status = bare.Code()
-		}
-		return a
+	req := enginetest.Request(e.t, e.storage, op, path, data)
+	resp, err := enginetest.Do(ctx, e.backend, req)
+	got := enginetest.AnswerTo(req.Operation, resp, err)
+	a := answer{status: got.Status, warnings: got.Warnings, text: got.Text}
+	if resp != nil {
+		shown, err := json.Marshal(got.Data)
+		require.NoError(e.t, err)
+		a.data = unsteady.Replace(string(shown))
 	}
-	if resp == nil {
-		return answer{status: http.StatusNoContent}
-	}
-	a := answer{status: http.StatusOK, warnings: resp.Warnings}
-	if status, raw := resp.Data[logical.HTTPStatusCode]; raw {
-		a.status = status.(int)
-	}
-	shown, err := json.Marshal(resp.Data)
-	require.NoError(e.t, err)
-	a.data = unsteady.Replace(string(shown))
 	return a
 }
 
@@ -406,21 +358,4 @@ func newCertificate(t testing.TB, host string, end time.Time, ca *tls.Certificat
 	leaf, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

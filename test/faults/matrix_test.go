@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -315,7 +316,7 @@ func (c cell) violations() []string {
 		status := []int{400, 403, 404, 409, 429, 502, 504}
 		rule(slices.Contains(status, c.answer.status), "a failure has a status of the design")
 		rule(sentence.MatchString(c.answer.text), "a failure is worded in a sentence")
-		rule(!trace(c.answer.text), "no failure shows a value or a token")
+		rule(!enginetest.Shows(c.answer.text), "no failure shows a value or a token")
 
 		again := c.repeated.status
 		rule(c.repeated.acknowledged() || done && (again == 409 || again == 400 && strings.Contains(c.repeated.text, "check-and-set")),
@@ -324,7 +325,7 @@ func (c cell) violations() []string {
 			rule(c.heldAfterward == c.course.after, "what is repeated is stored exactly once")
 		}
 	}
-	rule(!trace(strings.Join(c.answer.warnings, "\n")) && !trace(c.log), "no warning and no log shows a value or a token")
+	rule(!enginetest.Shows(strings.Join(c.answer.warnings, "\n")+c.log), "no warning and no log shows a value or a token")
 	limit := patience
 	switch {
 	case c.fault.waits && c.operation.reads:
@@ -359,10 +360,6 @@ var (
 	sentence = regexp.MustCompile(`^[a-zA-Z][^\n]{20,600}[a-z0-9_)]$`)
 	absent   = regexp.MustCompile(`no such secret|current version \(it is 0`)
 )
-
-func trace(text string) bool {
-	return slices.ContainsFunc(hiddenTraces, func(trace string) bool { return strings.Contains(text, trace) })
-}
 
 // deviation is a rule that the engine is known to break.
 type deviation struct {
