@@ -17,7 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
@@ -41,15 +41,8 @@ func newMount(t *testing.T, o simulator.Options) *mount {
 	m := &mount{sim: simulator.New(o)}
 	m.server = httptest.NewServer(m.sim)
 	t.Cleanup(m.server.Close)
-	b, err := backend.Factory(backend.Build{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{
-		Logger: hclog.NewNullLogger(), System: logical.TestSystemView(), StorageView: &m.storage, Config: map[string]string{},
-	})
-	require.NoError(t, err)
-	m.Backend = b
-	org, user, token, _ := m.sim.Credentials()
-	_, err = m.do(t.Context(), logical.UpdateOperation, "config", map[string]any{
-		"organization_id": org, "user_id": user, "personal_access_token": token, "api_url": m.server.URL, "max_retries": 0,
-	})
+	m.Backend = enginetest.Start(t, backend.Factory(backend.Build{}), &m.storage, logical.TestSystemView(), nil)
+	_, err := m.do(t.Context(), logical.UpdateOperation, "config", enginetest.Config(m.sim, m.server.URL))
 	require.NoError(t, err)
 	m.sim.ResetRequests()
 	return m
