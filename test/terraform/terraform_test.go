@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/backend"
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 )
 
 // example gives the resources of the example by type and name.
@@ -38,10 +39,8 @@ func example(t *testing.T) map[string]*hclsyntax.Block {
 }
 
 func openAPI(t *testing.T) *framework.OASDocument {
-	b, err := backend.Factory(backend.Build{Version: "v1.2.3"})(t.Context(), &logical.BackendConfig{
-		System: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}},
-	})
-	require.NoError(t, err)
+	view := &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}}
+	b := enginetest.Start(t, backend.Factory(backend.Build{}), &logical.InmemStorage{}, view, nil)
 	resp, err := b.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation})
 	require.NoError(t, err)
 	return resp.Data["openapi"].(*framework.OASDocument)
