@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -227,21 +227,12 @@ func TestTheSameConditionIsTheSameStatusOnEveryPath(t *testing.T) {
 func (e *engine) statusOf(ctx context.Context, o secretOperation) (int, string) {
 	e.t.Helper()
 	resp, err := e.backend.HandleRequest(ctx, e.request(o.op, o.path, o.data))
-	if err != nil {
-		noneShown(e.t, err.Error())
-		var coded logical.HTTPCodedError
-		require.True(e.t, errors.As(err, &coded), "%s: %v", o, err)
-		return coded.Code(), err.Error()
+	a := enginetest.AnswerTo(o.op, resp, err)
+	require.False(e.t, a.Status == http.StatusInternalServerError || enginetest.Shows(a.Text), "%s: %s", o, a.Text)
+	if a.Status == http.StatusNoContent {
+		a.Status = http.StatusOK
 	}
-	if resp == nil && isRead(o.op) {
-		return http.StatusNotFound, ""
-	}
-	if resp != nil {
-		if status, ok := resp.Data[logical.HTTPStatusCode].(int); ok {
-			return status, ""
-		}
-	}
-	return http.StatusOK, ""
+	return a.Status, a.Text
 }
 
 // with gives the operation with check-and-set, if it has that.

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
@@ -296,23 +297,16 @@ func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, 
 	maps.Copy(data, more)
 	at := strings.NewReplacer("versions/N", "versions/1", "NAME", name, "ID", id).Replace(shownPath(path))
 	resp, err := e.backend.HandleRequest(t.Context(), e.request(op, at, data))
-	status, shown := http.StatusOK, []byte(nil)
-	switch coded, _ := err.(logical.HTTPCodedError); {
-	case err != nil:
-		require.NotNil(t, coded, err)
-		noneShown(t, err.Error())
-		status, shown = coded.Code(), []byte(err.Error())
-	case resp == nil && isRead(op):
-		status = http.StatusNotFound
-	case resp != nil:
-		noneShown(t, strings.Join(resp.Warnings, "\n"))
-		if op != logical.ReadOperation || shownPath(path) != "metrics" && shownPath(path) != "status" {
-			shown, err = json.Marshal(resp.Data)
-			require.NoError(t, err)
-		}
-		shown = append(shown, strings.Join(resp.Warnings, "\n")...)
+	a := enginetest.AnswerTo(op, resp, err)
+	require.NotEqual(t, http.StatusInternalServerError, a.Status, a.Text)
+	warnings := strings.Join(a.Warnings, "\n")
+	noneShown(t, a.Text+warnings)
+	var shown []byte
+	if resp != nil && (op != logical.ReadOperation || shownPath(path) != "metrics" && shownPath(path) != "status") {
+		shown, err = json.Marshal(resp.Data)
+		require.NoError(t, err)
 	}
-	came := fmt.Sprint(status, " ", string(shown), " calls: ", e.sim.Count())
+	came := fmt.Sprint(a.Status, " ", a.Text, string(shown), warnings, " calls: ", e.sim.Count())
 	for _, name := range []string{"one", "two", "new_one"} {
 		secret, there := e.sim.Secret(name)
 		came += fmt.Sprint("\n", name, there, secret.Description, secret.ExpiredAt, secret.IntegrationServiceType, secret.IntegrationServiceIDs)
