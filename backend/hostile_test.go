@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -27,6 +28,9 @@ func (e *engine) says(op simulator.Op, body string) {
 	org, _, _, _ := e.sim.Credentials()
 	e.sim.AddFault(simulator.Fault{Op: op, Kind: simulator.FaultBody, Body: strings.NewReplacer("$ID", one.ID, "$ORG", org).Replace(body)})
 }
+
+// oneSecret is a secret as ABEJA has it, whose value is "hidden".
+const oneSecret = `{"id":"$ID","organization_id":"$ORG","name":"one","versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVu"}]}`
 
 // reachedAs gives Vault's path and operation for a request to its HTTP API: the path is unescaped
 // once, and a list has a slash at its end.
@@ -153,32 +157,31 @@ func TestAnAnswerThatIsNotAboutWhatWasAskedIsNeverGivenOut(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})
 	id := e.sim.Create("one", []byte("hidden-1"))
-	const good = `{"id":"$ID","organization_id":"$ORG","name":"one","versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVu"}]}`
-	e.says(simulator.GetSecret, good)
+	e.says(simulator.GetSecret, oneSecret)
 	require.Equal(t, "hidden", e.read("secrets/one").ok()["value"])
 	for what, body := range map[string]string{
-		"another name":                   strings.Replace(good, `"one"`, `"two"`, 1),
-		"another name last":              strings.Replace(good, `"name":"one"`, `"name":"one","NAME":"two"`, 1),
-		"a name that looks alike":        strings.Replace(good, `"one"`, `"оne"`, 1),
-		"another case":                   strings.Replace(good, `"one"`, `"One"`, 1),
-		"a name with a space":            strings.Replace(good, `"one"`, `"one "`, 1),
-		"another organization":           strings.Replace(good, `$ORG`, "1420000000000", 1),
-		"no organization":                strings.Replace(good, `"organization_id":"$ORG",`, "", 1),
-		"another id":                     strings.Replace(good, `$ID`, "8", 1),
-		"an id that is a path":           strings.Replace(good, `$ID`, "../organizations/x", 1),
-		"a version of another secret":    strings.Replace(good, `"id":"7"`, `"id":"7","secret_id":"8"`, 1),
-		"one of another organization":    strings.Replace(good, `"id":"7"`, `"id":"7","organization_id":"1420000000000"`, 1),
-		"a number twice":                 strings.Replace(good, `[{`, `[{"id":"8","version":1,"status":"active","value":"aGlkZGVu"},{`, 1),
-		"a time that is a number":        strings.Replace(good, `"name"`, `"expired_at":1,"name"`, 1),
-		"a list":                         "[" + good + "]",
-		"two secrets":                    good + good,
+		"another name":                   strings.Replace(oneSecret, `"one"`, `"two"`, 1),
+		"another name last":              strings.Replace(oneSecret, `"name":"one"`, `"name":"one","NAME":"two"`, 1),
+		"a name that looks alike":        strings.Replace(oneSecret, `"one"`, `"оne"`, 1),
+		"another case":                   strings.Replace(oneSecret, `"one"`, `"One"`, 1),
+		"a name with a space":            strings.Replace(oneSecret, `"one"`, `"one "`, 1),
+		"another organization":           strings.Replace(oneSecret, `$ORG`, "1420000000000", 1),
+		"no organization":                strings.Replace(oneSecret, `"organization_id":"$ORG",`, "", 1),
+		"another id":                     strings.Replace(oneSecret, `$ID`, "8", 1),
+		"an id that is a path":           strings.Replace(oneSecret, `$ID`, "../organizations/x", 1),
+		"a version of another secret":    strings.Replace(oneSecret, `"id":"7"`, `"id":"7","secret_id":"8"`, 1),
+		"one of another organization":    strings.Replace(oneSecret, `"id":"7"`, `"id":"7","organization_id":"1420000000000"`, 1),
+		"a number twice":                 strings.Replace(oneSecret, `[{`, `[{"id":"8","version":1,"status":"active","value":"aGlkZGVu"},{`, 1),
+		"a time that is a number":        strings.Replace(oneSecret, `"name"`, `"expired_at":1,"name"`, 1),
+		"a list":                         "[" + oneSecret + "]",
+		"two secrets":                    oneSecret + oneSecret,
 		"nothing":                        "",
 		"null":                           "null",
 		"JSON that is nested too deep":   `{"properties":` + strings.Repeat("[", 1<<19),
 		"a map in a map, and so on":      strings.Repeat(`{"a":`, 1<<17),
 		"a string of 17 MB":              `{"id":"` + strings.Repeat("1", 17<<20),
-		"a million versions":             strings.Replace(good, `[{`, `[`+strings.Repeat("{},", 1<<20)+`{`, 1),
-		"a name that is a thousand maps": strings.Replace(good, `"one"`, strings.Repeat(`{"a":`, 1000)+"1"+strings.Repeat("}", 1000), 1),
+		"a million versions":             strings.Replace(oneSecret, `[{`, `[`+strings.Repeat("{},", 1<<20)+`{`, 1),
+		"a name that is a thousand maps": strings.Replace(oneSecret, `"one"`, strings.Repeat(`{"a":`, 1000)+"1"+strings.Repeat("}", 1000), 1),
 	} {
 		e.list("ids/").ok() // ABEJA is not down
 		e.says(simulator.GetSecret, body)
@@ -201,17 +204,16 @@ func TestAVersionThatCannotBeUnderstoodIsNeverGivenOutNorReplacedUnseen(t *testi
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})
 	id := e.sim.Create("one", []byte("hidden-1"))
-	const good = `{"id":"$ID","organization_id":"$ORG","name":"one","versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVu"}]}`
-	e.says(simulator.GetSecret, good)
+	e.says(simulator.GetSecret, oneSecret)
 	require.Equal(t, "hidden", e.read("secrets/one").ok()["value"])
 	for what, body := range map[string]string{
-		"a negative number":          strings.Replace(good, `"version":1`, `"version":-1`, 1),
-		"the number 0":               strings.Replace(good, `"version":1`, `"version":0`, 1),
-		"a number beyond any":        strings.Replace(good, `"version":1`, `"version":9223372036854775808`, 1),
-		"a number that is not whole": strings.Replace(good, `"version":1`, `"version":1.5`, 1),
-		"no value":                   strings.Replace(good, `,"value":"aGlkZGVu"`, "", 1),
-		"an empty value":             strings.Replace(good, `aGlkZGVu`, "", 1),
-		"a value that is no base64":  strings.Replace(good, `aGlkZGVu`, "hidden-1", 1),
+		"a negative number":          strings.Replace(oneSecret, `"version":1`, `"version":-1`, 1),
+		"the number 0":               strings.Replace(oneSecret, `"version":1`, `"version":0`, 1),
+		"a number beyond any":        strings.Replace(oneSecret, `"version":1`, `"version":9223372036854775808`, 1),
+		"a number that is not whole": strings.Replace(oneSecret, `"version":1`, `"version":1.5`, 1),
+		"no value":                   strings.Replace(oneSecret, `,"value":"aGlkZGVu"`, "", 1),
+		"an empty value":             strings.Replace(oneSecret, `aGlkZGVu`, "", 1),
+		"a value that is no base64":  strings.Replace(oneSecret, `aGlkZGVu`, "hidden-1", 1),
 	} {
 		e.says(simulator.GetSecret, body)
 		for _, path := range []string{"secrets/one", "secrets/one/versions/1", "ids/" + id, "data/one", "subkeys/one"} {
@@ -232,8 +234,7 @@ func TestATimeThatCannotBeUnderstoodIsNullWithAWarning(t *testing.T) {
 	e := newEngine(t, simulator.Options{})
 	e.sim.Create("one", []byte("hidden-1"))
 	for _, odd := range []string{`"10000-01-01T00:00:00Z"`, `"2024-01-02T03:04:05"`, `7`} {
-		e.says(simulator.GetSecret, `{"id":"$ID","organization_id":"$ORG","name":"one","created_at":`+odd+
-			`,"versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVu"}]}`)
+		e.says(simulator.GetSecret, strings.Replace(oneSecret, `"name"`, `"created_at":`+odd+`,"name"`, 1))
 		a := e.read("secrets/one")
 		require.Equal(t, "hidden", a.ok()["value"])
 		require.Nil(t, a.ok()["created_at"])
@@ -447,4 +448,104 @@ func TestEmptyPagesThatPromiseMoreEndTheListing(t *testing.T) {
 		require.Contains(t, a.warnings[0], "others may be missing")
 		require.LessOrEqual(t, asked.Load(), int64(20), what)
 	}
+}
+
+// What can be learnt from ABEJA's words must not depend on a part of the credential: a caller who
+// can have ABEJA repeat a text could else guess it byte by byte.
+func TestWhatABEJARepeatsDoesNotTellWhetherAGuessAtTheCredentialIsRight(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			e.sim.ServeHTTP(w, r)
+			return
+		}
+		var sent struct {
+			Description string `json:"description"`
+		}
+		json.NewDecoder(r.Body).Decode(&sent)
+		w.WriteHeader(http.StatusBadRequest)
+		json.NewEncoder(w).Encode(map[string]string{"error_description": "no such thing as " + sent.Description})
+	}))
+	defer server.Close()
+	e.write("config", e.config(fields{"api_url": server.URL})).ok()
+	credential := strings.TrimPrefix(e.config()["personal_access_token"].(string), hidden+"-")
+	for n := 1; n < len(credential)-1; n++ {
+		guess := credential[n:min(n+8, len(credential))]
+		e.write("secrets/one", fields{"value": "x", "description": guess}).refused(http.StatusBadRequest, guess)
+	}
+}
+
+func TestAListThatNeverAdvancesEndsSoon(t *testing.T) {
+	t.Parallel()
+	for what, shift := range map[string]int{"the offset is ignored": 0, "always a few new ones": 1} {
+		e := newEngine(t, simulator.Options{})
+		asked := unending(t, e, func(org string, offset int) string {
+			var b bytes.Buffer
+			for i := range 100 {
+				n := 1 + (offset*shift+i)%400
+				fmt.Fprintf(&b, `,{"id":"%d","name":"n%d","organization_id":%q}`, n, n, org)
+			}
+			return `"secrets":[` + b.String()[1:] + `]`
+		})
+		a := e.list("secrets/")
+		a.ok()
+		require.Contains(t, a.warnings[0], "others may be missing", what)
+		require.LessOrEqual(t, asked.Load(), int64(20), what)
+	}
+}
+
+func TestAVersionNumberBeyondAnyIsRefused(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte("hidden-1"))
+	e.says(simulator.GetSecret, strings.Replace(oneSecret, `"version":1`, `"version":9223372036854775807`, 1))
+	done := make(chan answer, 1)
+	go func() { done <- e.read("metadata/one") }()
+	select {
+	case a := <-done:
+		a.refused(http.StatusBadGateway)
+	case <-time.After(5 * time.Second):
+		panic("a read of metadata does not end, and takes all memory")
+	}
+}
+
+func TestReadersOfASecretThatABEJAWithholdsCauseFewListings(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{Behavior: simulator.Behavior{ExpiredIs404: true}})
+	e.sim.Create("one", []byte("hidden-1"))
+	e.sim.SetExpiry("one", time.Now().Add(-time.Hour))
+	begin := time.Now()
+	for range 200 {
+		e.read("secrets/one").refused(http.StatusNotFound, "expired at")
+	}
+	for range 200 {
+		e.write("secrets/two", fields{"value": strings.Repeat("x", 1<<16+1)}).refused(http.StatusBadRequest)
+	}
+	require.Less(t, e.sim.Count(simulator.ListSecrets), 30+int(time.Since(begin)/(5*time.Second)), "a burst, and one in 5 s")
+}
+
+func TestVersionsThatAreNotThereCostNoRequestEach(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte("hidden-1"))
+	var versions []int
+	for n := range 10_000 {
+		versions = append(versions, n+2, 1)
+	}
+	for _, path := range []string{"delete/one", "undelete/one", "destroy/one"} {
+		e.sim.ResetRequests()
+		e.write(path, fields{"versions": versions}).ok()
+		require.LessOrEqual(t, e.sim.Count(), 5, path)
+	}
+}
+
+func TestAListOfVersionsWithANumberTwiceIsRefused(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.sim.Create("one", []byte("hidden-1"))
+	e.says(simulator.ListVersions, `{"pagination":{"has_next":false},"versions":[{"id":"7","version":1,"status":"active"},{"id":"8","version":1,"status":"active"}]}`)
+	e.list("secrets/one/versions/").refused(http.StatusBadGateway)
+	e.delete("secrets/one/versions/1").refused(http.StatusBadGateway)
+	require.Zero(t, e.writes())
 }
