@@ -9,19 +9,11 @@ import (
 
 // bursts sends many equal requests at the same time, and counts what they cost ABEJA.
 func bursts(ctx context.Context, t *tools, p plan, r *report) error {
-	s, err := startSimulator(ctx, t, p.listed, 0)
+	v, s, stop, err := mounted(ctx, t, p.listed, 0, nil)
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
-	v, err := startVault(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer v.Stop()
-	if err := v.Mount(ctx, "abeja", s.Config(nil)); err != nil {
-		return err
-	}
+	defer stop()
 
 	// With limit Vault's answer is short, so that what is measured is not Vault's JSON: the plugin
 	// lists everything all the same.

@@ -10,19 +10,11 @@ import (
 
 // cachedReads compares reads that ask nothing of ABEJA with what else Vault can read.
 func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
-	s, err := startSimulator(ctx, t, p.few, 0)
+	v, s, stop, err := mounted(ctx, t, p.few, 0, map[string]any{"cache_ttl": "1h"})
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
-	v, err := startVault(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer v.Stop()
-	if err := v.Mount(ctx, "abeja", s.Config(map[string]any{"cache_ttl": "1h"})); err != nil {
-		return err
-	}
+	defer stop()
 	if err := v.enable(ctx, "constant", constantPlugin, nil); err != nil {
 		return err
 	}

@@ -11,19 +11,11 @@ const listLatency = 50 * time.Millisecond
 
 // listings compares a complete listing through Vault with the SDK's way.
 func listings(ctx context.Context, t *tools, p plan, r *report) error {
-	s, err := startSimulator(ctx, t, p.listed, listLatency)
+	v, s, stop, err := mounted(ctx, t, p.listed, listLatency, nil)
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
-	v, err := startVault(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer v.Stop()
-	if err := v.Mount(ctx, "abeja", s.Config(nil)); err != nil {
-		return err
-	}
+	defer stop()
 	through := func(ctx context.Context) (int, error) {
 		body, err := v.read(ctx, "abeja/secrets?list=true")
 		var answer struct{ Data struct{ Keys []string } }

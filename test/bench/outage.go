@@ -16,20 +16,11 @@ const (
 
 // outage cuts ABEJA off while secrets are read that the plugin may serve stale.
 func outage(ctx context.Context, t *tools, p plan, r *report) error {
-	s, err := startSimulator(ctx, t, p.few, 0)
+	v, s, stop, err := mounted(ctx, t, p.few, 0, map[string]any{"cache_ttl": outageTTL.String(), "stale_if_error": "1h"})
 	if err != nil {
 		return err
 	}
-	defer s.Stop()
-	v, err := startVault(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer v.Stop()
-	err = v.Mount(ctx, "abeja", s.Config(map[string]any{"cache_ttl": outageTTL.String(), "stale_if_error": "1h"}))
-	if err != nil {
-		return err
-	}
+	defer stop()
 	values := make([]string, p.few)
 	for i := range values {
 		values[i] = fmt.Sprintf("before the outage %d", i)

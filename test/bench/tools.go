@@ -31,8 +31,10 @@ func build(ctx context.Context) (*tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, pkg := range []string{"./constant", "./kv2", "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv"} {
-		if _, err := vaulttest.Output(ctx, ".", "go", "build", "-o", t.Plugins+"/", pkg); err != nil {
+	for name, pkg := range map[string]string{
+		constantPlugin: "./plugin", kv2Plugin: "./plugin", kv1Plugin: "github.com/hashicorp/vault-plugin-secrets-kv/cmd/vault-plugin-secrets-kv",
+	} {
+		if _, err := vaulttest.Output(ctx, ".", "go", "build", "-o", filepath.Join(t.Plugins, name), pkg); err != nil {
 			t.Remove()
 			return nil, err
 		}

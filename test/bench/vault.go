@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
@@ -20,6 +21,22 @@ func startVault(ctx context.Context, t *tools) (*vault, error) {
 	}
 	v, err := t.Dev(ctx, dir, "info")
 	return &vault{v}, err
+}
+
+// mounted starts a Vault in which an organization is mounted at abeja.
+func mounted(ctx context.Context, t *tools, secrets int, latency time.Duration, config map[string]any) (v *vault, s *simulator, stop func(), err error) {
+	if s, err = startSimulator(ctx, t, secrets, latency); err != nil {
+		return nil, nil, nil, err
+	}
+	if v, err = startVault(ctx, t); err != nil {
+		s.Stop()
+		return nil, nil, nil, err
+	}
+	stop = func() { v.Stop(); s.Stop() }
+	if err = v.Mount(ctx, "abeja", s.Config(config)); err != nil {
+		stop()
+	}
+	return v, s, stop, err
 }
 
 // read gives the answer as it comes.

@@ -1,13 +1,14 @@
-// Command constant is the least that a secrets engine outside Vault's process can do: it answers each
-// read with the same map, which has the keys of a secret of the abeja engine. What it reaches is the
-// limit for every such engine.
+// Command plugin is, by the name of its binary, one of two secrets engines with which the benchmark compares.
 package main
 
 import (
+	"cmp"
 	"context"
 	"log"
 	"os"
+	"path/filepath"
 
+	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,7 +21,7 @@ func main() {
 		log.Fatal(err)
 	}
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: factory,
+		BackendFactoryFunc: map[string]logical.Factory{"constant": constant, "kv2": kv2}[filepath.Base(os.Args[0])],
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 	if err != nil {
@@ -28,7 +29,10 @@ func main() {
 	}
 }
 
-func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+// constant is the least that a secrets engine outside Vault's process can do: it answers each read with the
+// same map, which has the keys of a secret of the abeja engine. What it reaches is the limit for every such
+// engine.
+func constant(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	b := &framework.Backend{
 		BackendType: logical.TypeLogical,
 		Paths: []*framework.Path{{
@@ -58,4 +62,14 @@ func read(context.Context, *logical.Request, *framework.FieldData) (*logical.Res
 		"created_at":               "2026-01-01T00:00:00.000001Z",
 		"updated_at":               "2026-01-01T00:00:00.000001Z",
 	}}, nil
+}
+
+// kv2 is Vault's KV engine, version 2. The engine's own command is version 1 as a plugin: Vault passes the
+// version to the KV engine that is built in only. It looks in its storage for what an older version left,
+// before there is a mount even, which Vault allows only to what is built in. A mount of the benchmark
+// is new, so an empty storage tells it the same; requests come with the real one.
+func kv2(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	conf.StorageView = &logical.InmemStorage{}
+	conf.BackendUUID = cmp.Or(conf.BackendUUID, "none")
+	return kv.VersionedKVFactory(ctx, conf)
 }
