@@ -1,3 +1,5 @@
+// Package faults runs each operation under each fault of ABEJA and of the way there, with the engine in the
+// test's process, and holds the answers, what ABEJA then has, and docs/reliability.md against each other.
 package faults
 
 import (
