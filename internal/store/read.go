@@ -153,7 +153,8 @@ func (p Pick) read(s *client.Secret) (*client.Version, error) {
 	return v, err
 }
 
-// ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as the call that it shared.
+// ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as
+// the call that it shared.
 func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Reading, err error) {
 	err = s.withID(ctx, r, func(name, id string) error {
 		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (record, error) {
