@@ -124,7 +124,7 @@ func vaultScript(t *testing.T, archive []byte, releases string, args ...string) 
 	require.NoError(t, err)
 	write(t, filepath.Join(tree, "programs/unzip"), "#!/bin/sh\ntouch '"+filepath.Join(tree, "unpacked")+"'\nexec "+unzip+" \"$@\"\n")
 	cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "scripts/vault.sh"), args...)
-	cmd.Env = []string{"PATH=" + filepath.Join(tree, "programs"), "HOME=" + tree, "TMPDIR=" + tmpDir, "VAULT_RELEASES=" + releases}
+	cmd.Env = []string{"PATH=" + filepath.Join(tree, "programs"), "HOME=" + tree, "TMPDIR=" + programs.TempDir, "VAULT_RELEASES=" + releases}
 	var out, errors bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errors
 	err = cmd.Run()

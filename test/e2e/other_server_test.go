@@ -30,7 +30,7 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 	dir := t.TempDir()
 	vault := filepath.Join(dir, "vault")
 	require.NoError(t, os.WriteFile(vault, []byte(prefersBAO), 0o755))
-	realVault, err := filepath.EvalSymlinks(filepath.Join(binDir, "vault"))
+	realVault, err := filepath.EvalSymlinks(filepath.Join(programs.Bin, "vault"))
 	require.NoError(t, err)
 
 	var requests atomic.Int32
@@ -43,7 +43,7 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 	env = slices.DeleteFunc(env, func(v string) bool {
 		return strings.HasPrefix(v, "ABEJA_") || strings.HasPrefix(v, "PLATFORM_AUTH_TOKEN")
 	})
-	env = append(env, "VAULT="+vault, "REAL_VAULT="+realVault, "TMPDIR="+tmpDir)
+	env = append(env, "VAULT="+vault, "REAL_VAULT="+realVault, "TMPDIR="+programs.TempDir)
 	for _, name := range []string{"ADDR", "AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "API_ADDR", "CLUSTER_ADDR", "REDIRECT_ADDR"} {
 		env = append(env, "VAULT_"+name+"="+other.URL, "BAO_"+name+"="+other.URL)
 	}
