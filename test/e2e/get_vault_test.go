@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
 func TestALongStepSaysTwiceAMinuteHowFarItIs(t *testing.T) {
@@ -245,7 +247,7 @@ func refusing(t *testing.T) string {
 
 func TestTheReleasesThatArePinnedAreOfTheVersionThatIsBuilt(t *testing.T) {
 	t.Parallel()
-	version, err := output("go", "list", "-C", "tools/vault", "-m", "-f", "{{.Version}}", "github.com/hashicorp/vault")
+	version, err := vaulttest.Output(t.Context(), repository, "go", "list", "-C", "tools/vault", "-m", "-f", "{{.Version}}", "github.com/hashicorp/vault")
 	require.NoError(t, err)
 	sums, err := os.ReadFile(filepath.Join(repository, "tools/vault/SHA256SUMS"))
 	require.NoError(t, err)
