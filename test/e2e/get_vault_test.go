@@ -22,12 +22,11 @@ import (
 
 func TestALongStepSaysTwiceAMinuteHowFarItIs(t *testing.T) {
 	t.Parallel()
-	out := progress(t, "", `for i in $(seq 100); do sleep 1; done; echo second >&2; for i in $(seq 100); do sleep 1; done; echo printed`)
+	out, seconds := progress(t, "", "until_second 100; echo second >&2; until_second 200; echo printed")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	// A second is longer than what is counted as one by as much as it takes to start a program.
-	require.GreaterOrEqual(t, len(lines), 200/30, out)
-	require.LessOrEqual(t, len(lines), 200/20, out)
-	require.Regexp(t, `^Cooking: 1 of 3 eggs, \d+ s$`, lines[0])
+	require.GreaterOrEqual(t, len(lines), seconds/30, out)
+	require.LessOrEqual(t, len(lines), seconds/20, out)
+	require.Regexp(t, `^Cooking: [01] of 3 eggs, \d+ s$`, lines[0])
 	require.Contains(t, lines, "printed")
 	require.Regexp(t, `(?m)^Cooking: 2 of 3 eggs, \d+ s$`, out)
 	require.NotContains(t, out, "first")
@@ -38,23 +37,31 @@ func TestALongStepTakesOneLineOnATerminal(t *testing.T) {
 	if _, err := exec.LookPath("script"); err != nil {
 		t.Skip("there is no program 'script' to make a terminal")
 	}
-	out := progress(t, "terminal", `for i in $(seq 20); do sleep 1; done`)
-	require.Regexp(t, `^(\x1b\[KCooking: 1 of 3 eggs, \d+ s\r){10,}\x1b\[K$`, out)
+	out, _ := progress(t, "terminal", "until_second 20")
+	require.Regexp(t, `^(\x1b\[KCooking: [01] of 3 eggs, \d+ s\r){10,}\x1b\[K$`, out)
+	require.Contains(t, out, "1 of 3 eggs")
 }
 
 func TestALongStepThatFailsShowsWhy(t *testing.T) {
 	t.Parallel()
-	out := progress(t, "", "echo second >&2; exit 7")
+	out, _ := progress(t, "", "echo second >&2; exit 7")
 	require.Regexp(t, `(^|\n)first\nsecond\nexit status 7$`, out)
 }
 
 // progress runs scripts/progress.sh with a command that prints a first line, and then goes on as given. A
-// second is then over at once.
-func progress(t *testing.T, terminal, command string) string {
+// second is then over at once, and the command can wait for one with until_second. It returns what was
+// printed, and how many seconds were over.
+func progress(t *testing.T, terminal, command string) (printed string, seconds int) {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "sleep"), "#!/bin/sh\nPATH=${PATH#*:}\nexec sleep 0.01\n")
-	write(t, filepath.Join(dir, "cook"), "#!/bin/bash\necho first >&2\n"+command+"\n")
+	over := filepath.Join(dir, "over")
+	write(t, over, "")
+	write(t, filepath.Join(dir, "sleep"), "#!/bin/sh\nPATH=${PATH#*:}\necho >>'"+over+"'\nexec sleep 0.01\n")
+	write(t, filepath.Join(dir, "cook"), `#!/bin/bash
+PATH=${PATH#*:}
+until_second() { while (($(wc -l <'`+over+`') < $1)); do sleep 0.01; done; }
+echo first >&2
+`+command+"\n")
 	args := []string{filepath.Join(repository, "scripts", "progress.sh"), "Cooking", "eggs", "3", filepath.Join(dir, "cook")}
 	if terminal != "" {
 		args = []string{"script", "-qec", "'" + strings.Join(args, "' '") + "'", "/dev/null"}
@@ -63,9 +70,11 @@ func progress(t *testing.T, terminal, command string) string {
 	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "SHELL=/bin/sh")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return string(out) + err.Error()
+		out = append(out, err.Error()...)
 	}
-	return string(out)
+	text, readErr := os.ReadFile(over)
+	require.NoError(t, readErr)
+	return string(out), len(text)
 }
 
 func write(t *testing.T, file, text string) {
