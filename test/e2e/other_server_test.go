@@ -84,7 +84,10 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 		var printed []byte
 		for buf := make([]byte, 4096); !bytes.Contains(printed, []byte("Ctrl-C stops")); {
 			n, err := out.Read(buf)
-			require.NoError(t, err, "%s%s", printed, &stderr)
+			if err != nil {
+				cmd.Wait()
+				t.Fatalf("%v: %s%s", err, printed, &stderr)
+			}
 			printed = append(printed, buf[:n]...)
 		}
 		require.NoError(t, cmd.Process.Signal(os.Interrupt))
