@@ -37,8 +37,8 @@ type Programs struct {
 
 // Build finds Vault, and builds the simulator and the plugin: for each of versions, by the name of its
 // binary.
-func Build(ctx context.Context, tree string, versions map[string]string) (p *Programs, err error) {
-	p = &Programs{}
+func Build(ctx context.Context, tree string, versions map[string]string) (_ *Programs, err error) {
+	p := &Programs{}
 	if p.Tree, err = filepath.Abs(tree); err != nil {
 		return nil, err
 	}
