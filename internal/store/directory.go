@@ -35,10 +35,6 @@ const (
 	listTimeout = 5 * time.Minute
 )
 
-// ErrIncomplete: secrets were created and deleted too fast to list all of them, so it is not known
-// whether there is one of the name.
-var ErrIncomplete = errors.New("not all secrets could be listed")
-
 // directory knows the names and ids of the secrets that an ABEJA user is shown, never their values.
 // Each page of a listing adds and corrects; only a complete listing removes. What is done through
 // the engine is known at once.

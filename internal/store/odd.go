@@ -2,18 +2,10 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
-
-// ErrOdd: ABEJA's record of a version cannot be understood, so it is not known what was asked for.
-var ErrOdd = errors.New("a record at ABEJA cannot be understood")
-
-// ErrUnnamed: there is no secret of the name among those that can be told by name, but ABEJA lists one
-// that cannot.
-var ErrUnnamed = errors.New("a secret in ABEJA's list has no usable name, and may be this one")
 
 // maxAsked is how many secrets a listing asks for alone, since the list does not tell their names. What
 // comes of it is known from then on.
@@ -70,10 +62,6 @@ func ValueOf(v *client.Version) ([]byte, error) {
 		return nil, oddAnswer(client.OpGetSecret, fmt.Sprintf("version %d has no usable value", v.Number))
 	}
 	return v.Value, nil
-}
-
-func oddAnswer(op client.Op, why string) error {
-	return &client.Error{Op: op, Status: 200, Err: fmt.Errorf("%w: %s", ErrOdd, why)}
 }
 
 // oddRecords counts the records in one of a secret that was read with its values, its own among them,

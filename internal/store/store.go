@@ -5,50 +5,11 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
-
-// What the store itself has to say; every other error is the client's.
-var (
-	// ErrNotFound: there is no such secret, or none that the mount shows.
-	ErrNotFound = errors.New("no such secret")
-	// ErrNoActive: every version of the secret is inactive.
-	ErrNoActive = errors.New("no active version")
-	// ErrExists: the secret exists already, and was only to be created.
-	ErrExists = errors.New("the secret exists")
-)
-
-// NoVersionError is a number that the secret has no version of.
-type NoVersionError struct {
-	// Newest is the number of the newest version; 0 when the secret has none.
-	Newest int
-	// Secret is the secret that lacks the version.
-	Secret *client.Secret
-}
-
-// Error implements error.
-func (e *NoVersionError) Error() string { return "no such version" }
-
-// CASError says that a check-and-set write met another version than it asked for.
-type CASError struct{ Current int }
-
-// Error implements error.
-func (e *CASError) Error() string {
-	return fmt.Sprintf("check-and-set did not match: the current version is %d", e.Current)
-}
-
-// WithheldError is a secret that ABEJA lists and does not give out, because it has expired.
-type WithheldError struct{ ExpiredAt time.Time }
-
-// Error implements error.
-func (e *WithheldError) Error() string {
-	return "expired at " + e.ExpiredAt.Format(time.RFC3339)
-}
 
 // Ref names a secret, by its name in the mount or by its id at ABEJA.
 type Ref struct {
@@ -254,17 +215,6 @@ func (s *Store) confirm(ctx context.Context, name, id string) error {
 	return err
 }
 
-// errOtherName: the id is that of a secret with another name now.
-var errOtherName = badAnswer(client.OpGetSecret, "the answer is about another name")
-
-// contradicts reports whether an error of a call about a secret says that the directory is wrong.
-func contradicts(err error) bool { return unknownID(err) || errors.Is(err, errOtherName) }
-
-// unknownID reports whether ABEJA does not know an id: 404, or 403; which of them is not documented.
-func unknownID(err error) bool {
-	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrUnauthorized)
-}
-
 // get reads a secret with all its versions and their values. It must have the name.
 func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error) {
 	secret, err := s.client.GetSecret(ctx, id, client.ReadOptions{Values: true})
@@ -284,10 +234,6 @@ func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error
 	}
 	s.identity.names.read(id, oddRecords(secret) > 0)
 	return secret, nil
-}
-
-func badAnswer(op client.Op, why string) error {
-	return &client.Error{Op: op, Status: 200, Err: errors.New(why)}
 }
 
 // Pick chooses a version: a number, or one of the constants.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -180,23 +179,6 @@ func (u *Update) asStored(versions []client.Version) []byte {
 	return value
 }
 
-// PartialError is a write of which the value was stored and the rest was not.
-type PartialError struct {
-	Version int // that the value has
-	Err     error
-}
-
-// Error implements error.
-func (e *PartialError) Error() string {
-	if outcomeUnknown(e.Err) {
-		return fmt.Sprintf("the value is stored as version %d, but the rest is not known to be: %v", e.Version, e.Err)
-	}
-	return fmt.Sprintf("the value is stored as version %d, but the rest is not: %v", e.Version, e.Err)
-}
-
-// Unwrap gives the cause.
-func (e *PartialError) Unwrap() error { return e.Err }
-
 func (s *Store) updateSecret(ctx context.Context, name, id string, u client.SecretUpdate) (*client.Secret, error) {
 	return change(s, name, func() (*client.Secret, error) { return s.client.UpdateSecret(ctx, id, u) })
 }
@@ -258,22 +240,6 @@ func pause(ctx context.Context, wait time.Duration) bool {
 		return false
 	}
 }
-
-func outcomeUnknown(err error) bool {
-	var e *client.Error
-	return errors.As(err, &e) && e.OutcomeUnknown()
-}
-
-// UnknownOutcomeError is a write of which it could not be found out whether ABEJA did it.
-type UnknownOutcomeError struct{ Err error }
-
-// Error implements error.
-func (e *UnknownOutcomeError) Error() string {
-	return e.Err.Error() + "; whether ABEJA stored it is not known"
-}
-
-// Unwrap gives the cause.
-func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
 
 // Delete deletes a secret with all its versions. One that is surely not there is no error.
 func (s *Store) Delete(ctx context.Context, r Ref) error {
