@@ -21,7 +21,7 @@ import (
 // real one is.
 const prefersBAO = `#!/bin/bash
 for name in "${!BAO_@}"; do export "VAULT_${name#BAO_}=${!name}"; done
-exec "$REAL_VAULT" "$@"
+exec 'REAL_VAULT' "$@"
 `
 
 // TestNoScriptReachesAServerThatItDidNotStart sets every variable that could lead to another server.
@@ -29,9 +29,9 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	vault := filepath.Join(dir, "vault")
-	require.NoError(t, os.WriteFile(vault, []byte(prefersBAO), 0o755))
 	realVault, err := filepath.EvalSymlinks(filepath.Join(programs.Bin, "vault"))
 	require.NoError(t, err)
+	write(t, vault, strings.ReplaceAll(prefersBAO, "REAL_VAULT", realVault))
 
 	var requests atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,7 +43,7 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 	env = slices.DeleteFunc(env, func(v string) bool {
 		return strings.HasPrefix(v, "ABEJA_") || strings.HasPrefix(v, "PLATFORM_AUTH_TOKEN")
 	})
-	env = append(env, "VAULT="+vault, "REAL_VAULT="+realVault, "TMPDIR="+programs.TempDir)
+	env = append(env, "VAULT="+vault, "TMPDIR="+programs.TempDir)
 	for _, name := range []string{"ADDR", "AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "API_ADDR", "CLUSTER_ADDR", "REDIRECT_ADDR"} {
 		env = append(env, "VAULT_"+name+"="+other.URL, "BAO_"+name+"="+other.URL)
 	}
