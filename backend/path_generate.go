@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
@@ -64,12 +63,7 @@ func (b *backend) generate(ctx context.Context, r *secretRequest) (*logical.Resp
 	if err != nil {
 		return nil, err
 	}
-	var written store.Written
-	if r.req.Operation == logical.CreateOperation {
-		written, err = r.create(ctx, client.NewSecret{Value: []byte(value)}, nil)
-	} else {
-		written, err = r.store.Update(ctx, r.secret, store.Update{Value: []byte(value)})
-	}
+	written, err := r.write(ctx, store.Update{Value: []byte(value)})
 	resp, err := writtenResponse(written, err)
 	if err == nil && r.fields.Get("return_value").(bool) {
 		resp.Data["value"] = value

@@ -52,8 +52,8 @@ func (b *backend) pathKVData() *framework.Path {
 					"metadata": {Type: framework.TypeMap, Description: "The version's number, times and state."},
 				}}}},
 			},
-			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(createKVData), Summary: "Create the secret.", DisplayAttrs: verb("write"), Responses: written},
-			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(updateKVData), Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVData), Summary: "Create the secret.", DisplayAttrs: verb("write"), Responses: written},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVData), Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
 			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(patchKVData), Summary: "Merge into the current version.", DisplayAttrs: verb("patch"), Responses: written},
 			logical.DeleteOperation: &framework.PathOperation{
 				Callback: b.onSecret(deleteKVData), Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete brings it back."),
@@ -146,7 +146,7 @@ func kvWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) 
 	return data, cas, err
 }
 
-func createKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+func writeKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	data, cas, err := kvWrite(r.fields)
 	if err != nil {
 		return nil, err
@@ -155,20 +155,7 @@ func createKVData(ctx context.Context, r *secretRequest) (*logical.Response, err
 	if err != nil {
 		return nil, err
 	}
-	written, err := r.create(ctx, client.NewSecret{Value: value}, cas)
-	return kvWritten(data, written, err)
-}
-
-func updateKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	data, cas, err := kvWrite(r.fields)
-	if err != nil {
-		return nil, err
-	}
-	value, err := encodeMap(data)
-	if err != nil {
-		return nil, err
-	}
-	written, err := r.store.Update(ctx, r.secret, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
+	written, err := r.write(ctx, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
 	return kvWritten(data, written, err)
 }
 

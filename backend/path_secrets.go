@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
@@ -57,7 +56,7 @@ func (b *backend) pathSecret() *framework.Path {
 	p.Fields["name"] = nameField
 	p.ExistenceCheck = b.exists
 	p.Operations[logical.CreateOperation] = &framework.PathOperation{
-		Callback: b.onSecret(createSecret), Summary: "Create the secret.",
+		Callback: b.onSecret(writeSecret), Summary: "Create the secret.",
 		Responses:    map[int][]framework.Response{http.StatusOK: {{Description: "What was stored.", Fields: writeAnswer}}},
 		DisplayAttrs: verb("write"),
 	}
@@ -200,10 +199,10 @@ func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret.", Fields: secretAnswer}}},
 			},
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.onSecret(updateSecret), Summary: "Change the secret.", DisplayAttrs: verb("write"), Responses: written,
+				Callback: b.onSecret(writeSecret), Summary: "Change the secret.", DisplayAttrs: verb("write"), Responses: written,
 			},
 			logical.PatchOperation: &framework.PathOperation{
-				Callback: b.onSecret(updateSecret), Summary: "Change the secret; null clears a field.", DisplayAttrs: verb("patch"), Responses: written,
+				Callback: b.onSecret(writeSecret), Summary: "Change the secret; null clears a field.", DisplayAttrs: verb("patch"), Responses: written,
 			},
 			logical.DeleteOperation: &framework.PathOperation{
 				Callback: b.onSecret(deleteSecret), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"),
@@ -309,45 +308,12 @@ func warnOfOdd(resp *logical.Response, records int) {
 	}
 }
 
-func createSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	w, err := parseWrite(r.fields)
+func writeSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	u, err := parseWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
-	if w.Value == nil {
-		if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
-			return nil, err
-		}
-		if err := r.store.Absent(ctx, r.name); err != nil {
-			return nil, err
-		}
-		return nil, badRequest("there is no such secret: creating one needs a value")
-	}
-	n := client.NewSecret{Value: w.Value, ExpiredAt: w.ExpiredAt}
-	if n.ExpiredAt != nil && n.ExpiredAt.IsZero() {
-		n.ExpiredAt = nil
-	}
-	if w.Description != nil {
-		n.Description = *w.Description
-	}
-	if w.IntegrationServiceType != nil {
-		n.IntegrationServiceType = *w.IntegrationServiceType
-	}
-	if w.IntegrationServiceIDs != nil {
-		n.IntegrationServiceIDs = *w.IntegrationServiceIDs
-	}
-	written, err := r.create(ctx, n, w.CAS)
-	resp, err := writtenResponse(written, err)
-	warnReplaced(resp, r.fields.Raw["value"])
-	return resp, err
-}
-
-func updateSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	w, err := parseWrite(r.fields)
-	if err != nil {
-		return nil, err
-	}
-	written, err := r.store.Update(ctx, r.secret, w)
+	written, err := r.write(ctx, u)
 	resp, err := writtenResponse(written, err)
 	warnReplaced(resp, r.fields.Raw["value"])
 	return resp, err

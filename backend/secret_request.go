@@ -116,11 +116,19 @@ func (m *mount) denied(withheld *store.WithheldError) error {
 	return &deniedError{withheld}
 }
 
-// create makes the secret that was asked for.
-func (r *secretRequest) create(ctx context.Context, n client.NewSecret, cas *int) (store.Written, error) {
+// write creates the secret or changes it, as the existence check has decided.
+func (r *secretRequest) write(ctx context.Context, u store.Update) (store.Written, error) {
+	if r.req.Operation != logical.CreateOperation {
+		return r.store.Update(ctx, r.secret, u)
+	}
 	if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
 		return store.Written{}, err
 	}
-	n.Name = r.name
-	return r.store.Create(ctx, n, cas)
+	if u.Value == nil {
+		if err := r.store.Absent(ctx, r.name); err != nil {
+			return store.Written{}, err
+		}
+		return store.Written{}, badRequest("there is no such secret: creating one needs a value")
+	}
+	return r.store.Create(ctx, r.name, u)
 }

@@ -502,7 +502,7 @@ func TestATimeThatJSONCannotHoldIsInvalid(t *testing.T) {
 	t.Parallel()
 	s := always(200, secretJSON)
 	expiry := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
-	_, err := newClient(t, s).CreateSecret(t.Context(), NewSecret{Name: "a", Value: []byte(value), ExpiredAt: &expiry})
+	_, err := newClient(t, s).CreateSecret(t.Context(), NewSecret{Name: "a", Value: []byte(value), SecretUpdate: SecretUpdate{ExpiredAt: &expiry}})
 	require.ErrorIs(t, err, ErrInvalid)
 	require.False(t, asError(t, err).OutcomeUnknown())
 	require.Empty(t, s.requests)

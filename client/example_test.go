@@ -216,10 +216,9 @@ func ExampleClient_CreateSecret() {
 
 	expires := time.Date(2099, time.December, 31, 0, 0, 0, 0, time.UTC)
 	secret, err := c.CreateSecret(context.Background(), client.NewSecret{
-		Name:        "sms_key",
-		Value:       []byte("first"),
-		Description: "of the gateway",
-		ExpiredAt:   &expires,
+		Name:         "sms_key",
+		Value:        []byte("first"),
+		SecretUpdate: client.SecretUpdate{Description: new("of the gateway"), ExpiredAt: &expires},
 	})
 	switch {
 	case errors.Is(err, client.ErrConflict):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -164,21 +165,29 @@ func (c *Client) GetSecret(ctx context.Context, id string, opts ReadOptions) (*S
 type NewSecret struct {
 	// Name has ASCII letters, digits, '_' and '-', does not end in a hyphen and six more
 	// characters, and is unique in the organization.
-	Name string `json:"name"`
+	Name string
 	// Value is not empty; it goes over the wire in base64.
-	Value       []byte `json:"value"`
-	Description string `json:"description,omitempty"`
-	// ExpiredAt is left out when nil.
-	ExpiredAt              *time.Time `json:"expired_at,omitempty"`
-	IntegrationServiceType string     `json:"integration_service_type,omitempty"`
-	IntegrationServiceIDs  []string   `json:"integration_service_ids,omitempty"`
+	Value []byte
+	// SecretUpdate is what else the secret has; there is nothing to clear.
+	SecretUpdate
+}
+
+// body is the POST's.
+func (s NewSecret) body() map[string]any {
+	b := s.SecretUpdate.body(nil)
+	maps.DeleteFunc(b, func(_ string, v any) bool {
+		ids, isIDs := v.([]string)
+		return v == nil || isIDs && len(ids) == 0
+	})
+	b["name"], b["value"] = s.Name, s.Value
+	return b
 }
 
 // CreateSecret makes a secret with its first version. It is sent once: after an error with
 // OutcomeUnknown the secret may exist.
 func (c *Client) CreateSecret(ctx context.Context, s NewSecret) (*Secret, error) {
 	var made Secret
-	err := c.do(ctx, call{op: OpCreateSecret, method: http.MethodPost, path: "/secrets", body: s, submitted: s.Value, answer: &made})
+	err := c.do(ctx, call{op: OpCreateSecret, method: http.MethodPost, path: "/secrets", body: s.body(), submitted: s.Value, answer: &made})
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +217,7 @@ func (u SecretUpdate) body(cleared any) map[string]any {
 		}
 	}
 	if u.ExpiredAt != nil {
-		b["expired_at"] = u.ExpiredAt.Format(time.RFC3339Nano)
+		b["expired_at"] = *u.ExpiredAt
 		if u.ExpiredAt.IsZero() {
 			b["expired_at"] = cleared
 		}

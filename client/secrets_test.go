@@ -68,11 +68,19 @@ func TestRequestsForSecrets(t *testing.T) {
 		}, secretJSON, "GET", one + "?return_secret_value=True", ""},
 		{
 			"create with all", create(NewSecret{
-				Name: "db_password", Value: []byte(value), Description: "d", ExpiredAt: &expiry,
-				IntegrationServiceType: "abeja-platform-labs", IntegrationServiceIDs: []string{"1", "2"},
+				Name: "db_password", Value: []byte(value), SecretUpdate: SecretUpdate{
+					Description: new("d"), ExpiredAt: &expiry,
+					IntegrationServiceType: new("abeja-platform-labs"), IntegrationServiceIDs: &[]string{"1", "2"},
+				},
 			}), secretJSON, "POST", "/secrets",
 			`{"name":"db_password","value":"` + valueBase64 + `","description":"d","expired_at":"2030-01-02T03:04:05+09:00",
 				"integration_service_type":"abeja-platform-labs","integration_service_ids":["1","2"]}`,
+		},
+		{
+			"create with what would clear a field", create(NewSecret{
+				Name: "db_password", Value: []byte("v"),
+				SecretUpdate: SecretUpdate{Description: new(""), ExpiredAt: &time.Time{}, IntegrationServiceIDs: &[]string{}},
+			}), secretJSON, "POST", "/secrets", `{"name":"db_password","value":"dg=="}`,
 		},
 		{
 			"create with the least", create(NewSecret{Name: "db_password", Value: []byte("pässword\x00\xff")}), secretJSON,
@@ -314,7 +322,7 @@ func TestUpdateClearsWhateverClearsAtABEJA(t *testing.T) {
 		} {
 			sim := simulator.New(simulator.Options{Behavior: simulator.Behavior{Clear: clear}})
 			c := newClient(t, sim.Transport())
-			made, err := c.CreateSecret(t.Context(), NewSecret{Name: "a", Value: []byte(value), Description: "d", ExpiredAt: &expiry})
+			made, err := c.CreateSecret(t.Context(), NewSecret{Name: "a", Value: []byte(value), SecretUpdate: SecretUpdate{Description: new("d"), ExpiredAt: &expiry}})
 			require.NoError(t, err)
 			require.Equal(t, expiry, made.ExpiredAt.Time)
 
@@ -381,8 +389,10 @@ func TestSecretsRoundTripThroughTheSimulator(t *testing.T) {
 			ctx := t.Context()
 			expiry := time.Date(2030, 1, 2, 3, 4, 5, 6000, time.UTC)
 			made, err := c.CreateSecret(ctx, NewSecret{
-				Name: "a", Value: []byte(value), Description: "d", ExpiredAt: &expiry,
-				IntegrationServiceType: "abeja-platform-labs", IntegrationServiceIDs: []string{"1"},
+				Name: "a", Value: []byte(value), SecretUpdate: SecretUpdate{
+					Description: new("d"), ExpiredAt: &expiry,
+					IntegrationServiceType: new("abeja-platform-labs"), IntegrationServiceIDs: &[]string{"1"},
+				},
 			})
 			require.NoError(t, err)
 			read, err := c.GetSecret(ctx, made.ID, ReadOptions{Values: true})

@@ -88,7 +88,7 @@ func TestWhatIsDoneThroughTheEngineOutlivesAListThatLags(t *testing.T) {
 		sim.Create("old", []byte("v"))
 		time.Sleep(time.Minute)
 		value(t, s, "old")
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("v")}, nil)
+		_, err := s.Create(t.Context(), "made", Update{Value: []byte("v")})
 		require.NoError(t, err)
 		require.NoError(t, s.Delete(t.Context(), ByName("old")))
 		for range 12 {
@@ -105,7 +105,7 @@ func TestWhatIsDoneThroughTheEngineOutlivesAListThatLags(t *testing.T) {
 		}
 		require.NoError(t, s.Delete(t.Context(), ByName("made")))
 		require.Zero(t, sim.Len())
-		_, err = s.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("again")}, nil)
+		_, err = s.Create(t.Context(), "made", Update{Value: []byte("again")})
 		require.NoError(t, err)
 		require.Equal(t, "again", value(t, s, "made"))
 	})
@@ -116,7 +116,7 @@ func TestWhatWasMadeThroughTheEngineAndDeletedAtABEJAIsGone(t *testing.T) {
 		t.Run(fmt.Sprintf("unknown id is 403: %v", unknown), func(t *testing.T) {
 			at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 				sim.SetBehavior(simulator.Behavior{UnknownIDIs403: unknown})
-				_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("v")}, nil)
+				_, err := s.Create(t.Context(), "db", Update{Value: []byte("v")})
 				require.NoError(t, err)
 				sim.Delete("db")
 				_, err = s.Read(t.Context(), ByName("db"), Current)
@@ -129,7 +129,7 @@ func TestWhatWasMadeThroughTheEngineAndDeletedAtABEJAIsGone(t *testing.T) {
 
 func TestWhatWasListedAndIsMissingInALaterListIsGone(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("v")}, nil)
+		_, err := s.Create(t.Context(), "db", Update{Value: []byte("v")})
 		require.NoError(t, err)
 		for _, want := range []int{1, 0} {
 			l, err := s.List(t.Context())

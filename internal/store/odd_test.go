@@ -44,7 +44,7 @@ func TestAnOddRecordDisturbsNoOtherSecret(t *testing.T) {
 						require.Len(t, l.Items, 1)
 						require.Zero(t, l.Odd, "no matter of this mount")
 					}
-					_, err = s.Create(t.Context(), client.NewSecret{Name: "new", Value: []byte("v")}, nil)
+					_, err = s.Create(t.Context(), "new", Update{Value: []byte("v")})
 					require.NoError(t, err)
 					require.NoError(t, s.Delete(t.Context(), ByName("absent")))
 					require.NoError(t, s.Delete(t.Context(), ByName("db")))
@@ -263,7 +263,7 @@ func TestAWriteWhoseOutcomeIsNotKnownIsNotGuessedFromAnOddRecord(t *testing.T) {
 				require.NoError(t, err)
 				s := open(t, sim, new(Registry), Options{Client: c})
 				write := func() error {
-					_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("2")}, nil)
+					_, err := s.Create(t.Context(), "db", Update{Value: []byte("2")})
 					return err
 				}
 				if cut == "create_version" {

@@ -90,7 +90,7 @@ func TestAWriteThroughOneMountIsSeenByTheNextReadThroughAnother(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "2", value(t, two, "db"))
 
-		_, err = one.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("v")}, nil)
+		_, err = one.Create(t.Context(), "made", Update{Value: []byte("v")})
 		require.NoError(t, err)
 		require.Equal(t, "v", value(t, two, "made"))
 		require.True(t, two.Exists(t.Context(), "made"))
@@ -142,7 +142,7 @@ func TestACreateThatIsAcknowledgedAcrossAConfigWriteIsFound(t *testing.T) {
 		sim.AddFault(simulator.Fault{Op: "create_secret", Count: 1, Kind: simulator.FaultDelay, Delay: time.Second})
 		var all sync.WaitGroup
 		all.Go(func() {
-			_, err := before.Create(t.Context(), client.NewSecret{Name: "made", Value: []byte("v")}, nil)
+			_, err := before.Create(t.Context(), "made", Update{Value: []byte("v")})
 			require.NoError(t, err)
 		})
 		synctest.Wait()
@@ -275,7 +275,7 @@ func TestASecretOfAnotherUsersMountIsFoundThoughThatUsersListHasShownItAlready(t
 			_, err := other.Read(t.Context(), ByName(fmt.Sprint("absent", i)), Current)
 			require.ErrorIs(t, err, ErrNotFound)
 		}
-		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+		_, err = s.Create(t.Context(), "db", Update{Value: []byte("1")})
 		require.NoError(t, err)
 		_, err = s.List(t.Context())
 		require.NoError(t, err)
@@ -291,7 +291,7 @@ func TestASecretOfAnotherUsersMountIsDeletedThoughTheListLacksIt(t *testing.T) {
 		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Bearer(auth), Transport: sim.Transport()})
 		require.NoError(t, err)
 		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: c})
-		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+		_, err = s.Create(t.Context(), "db", Update{Value: []byte("1")})
 		require.NoError(t, err)
 		require.NoError(t, other.Delete(t.Context(), ByName("db")))
 		require.Zero(t, sim.Len())

@@ -305,7 +305,7 @@ func TestAListingNeverJoinsOneThatBeganBeforeAnAcknowledgedWrite(t *testing.T) {
 			require.Len(t, l.Items, 2, "what was created meanwhile is known, though the list lacks it")
 		})
 		synctest.Wait()
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "second", Value: []byte("v")}, nil)
+		_, err := s.Create(t.Context(), "second", Update{Value: []byte("v")})
 		require.NoError(t, err)
 		l, err := s.List(t.Context())
 		require.NoError(t, err)

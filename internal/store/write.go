@@ -19,15 +19,15 @@ type Written struct {
 	Created bool
 }
 
-// Create makes a secret and never changes one. cas, when not nil, must be 0.
-func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Written, error) {
-	if cas != nil && *cas != 0 {
-		if err := s.Absent(ctx, n.Name); err != nil {
+// Create makes a secret and never changes one. Its CAS, when not nil, must be 0.
+func (s *Store) Create(ctx context.Context, name string, u Update) (Written, error) {
+	if u.CAS != nil && *u.CAS != 0 {
+		if err := s.Absent(ctx, name); err != nil {
 			return Written{}, err
 		}
 		return Written{}, &CASError{Current: 0}
 	}
-	n.Name = s.prefix + n.Name
+	n := client.NewSecret{Name: s.prefix + name, Value: u.Value, SecretUpdate: u.SecretUpdate}
 	release, err := s.organization.locks.acquire(ctx, n.Name)
 	if err != nil {
 		return Written{}, err
@@ -48,7 +48,7 @@ func (s *Store) Create(ctx context.Context, n client.NewSecret, cas *int) (Writt
 		return Written{}, err
 	}
 	s.organization.created(s.identity, newItem(made))
-	w := Written{ID: made.ID, Description: n.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
+	w := Written{ID: made.ID, Description: made.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
 	if v := Newest.Of(made.Versions); v != nil {
 		w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
 	}

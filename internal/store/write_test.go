@@ -34,7 +34,7 @@ func TestCreateNeverChangesASecretThatExists(t *testing.T) {
 				_, err := s.List(t.Context())
 				require.NoError(t, err)
 				sim.Create("db", []byte("theirs")) // behind the store's back
-				_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("theirs")}, nil)
+				_, err = s.Create(t.Context(), "db", Update{Value: []byte("theirs")})
 				require.ErrorIs(t, err, ErrExists, "even with the same value: that would tell it to one who may not read")
 				require.Equal(t, []string{"theirs"}, versionsAt(t, sim, "db"))
 				exists := s.Exists(t.Context(), "db")
@@ -46,7 +46,7 @@ func TestCreateNeverChangesASecretThatExists(t *testing.T) {
 
 func TestCreateTellsARefusedValueFromANameThatExists(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: make([]byte, 70_000)}, nil)
+		_, err := s.Create(t.Context(), "db", Update{Value: make([]byte, 70_000)})
 		require.ErrorIs(t, err, client.ErrInvalid)
 	})
 }
@@ -105,10 +105,10 @@ func TestAValueIsStoredInTheNewestFormThatAVersionHasOfIt(t *testing.T) {
 func TestCheckAndSet(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		var cas *CASError
-		_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, new(1))
+		_, err := s.Create(t.Context(), "db", Update{Value: []byte("1"), CAS: new(1)})
 		require.ErrorAs(t, err, &cas)
 		require.Equal(t, 0, cas.Current)
-		_, err = s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, new(0))
+		_, err = s.Create(t.Context(), "db", Update{Value: []byte("1"), CAS: new(0)})
 		require.NoError(t, err)
 		for _, wrong := range []int{0, 2} {
 			_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: &wrong})
@@ -171,7 +171,7 @@ func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
 						once.Op, once.Count = op, 1
 						sim.AddFault(once)
 					}
-					w, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: []byte("1")}, nil)
+					w, err := s.Create(t.Context(), "db", Update{Value: []byte("1")})
 					require.NoError(t, err)
 					require.Equal(t, Written{ID: w.ID, Version: 1, VersionCreatedAt: w.VersionCreatedAt, Created: true}, w)
 					w, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
@@ -232,7 +232,7 @@ func TestACreateWithoutOutcomeIsNotTakenForAnothersSecret(t *testing.T) {
 		sim.AddFault(simulator.Fault{Op: "create_secret", Count: 1, Kind: simulator.FaultDelay, Delay: time.Minute})
 		var all sync.WaitGroup
 		all.Go(func() {
-			_, err := s.Create(t.Context(), client.NewSecret{Name: "db", Value: value}, nil)
+			_, err := s.Create(t.Context(), "db", Update{Value: value})
 			require.ErrorIs(t, err, ErrExists)
 		})
 		synctest.Wait()

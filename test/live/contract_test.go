@@ -53,7 +53,8 @@ func badCredential(t *testing.T, a *abeja) {
 func createAndGet(t *testing.T, a *abeja) {
 	expiry := time.Date(2099, 12, 31, 9, 0, 0, 0, time.FixedZone("", 9*60*60))
 	made := a.create(t, client.NewSecret{
-		Name: "created", Value: []byte("first"), Description: "says <what> & \"why\", in 日本語", ExpiredAt: &expiry,
+		Name: "created", Value: []byte("first"),
+		SecretUpdate: client.SecretUpdate{Description: new("says <what> & \"why\", in 日本語"), ExpiredAt: &expiry},
 	})
 
 	for _, opts := range []client.ReadOptions{{}, withValues} {
@@ -131,7 +132,7 @@ func names(t *testing.T, a *abeja) {
 }
 
 func update(t *testing.T, a *abeja) {
-	made := a.create(t, client.NewSecret{Name: "updated", Value: []byte("v"), Description: "before"})
+	made := a.create(t, client.NewSecret{Name: "updated", Value: []byte("v"), SecretUpdate: client.SecretUpdate{Description: new("before")}})
 	description, expiry := "after", time.Now().Add(24*time.Hour).Truncate(time.Second)
 
 	for _, change := range []client.SecretUpdate{{Description: &description}, {ExpiredAt: &expiry}} {
@@ -169,7 +170,7 @@ func update(t *testing.T, a *abeja) {
 func pages(t *testing.T, a *abeja) {
 	var ids []string
 	for _, name := range []string{"page_1", "page_2"} {
-		ids = append(ids, a.create(t, client.NewSecret{Name: name, Value: []byte("v"), Description: name}).ID)
+		ids = append(ids, a.create(t, client.NewSecret{Name: name, Value: []byte("v"), SecretUpdate: client.SecretUpdate{Description: &name}}).ID)
 	}
 	for _, s := range a.listed(t, ids...) {
 		require.Equal(t, a.prefix+s.Description, s.Name)

@@ -210,7 +210,7 @@ func clearing(t *testing.T, a *abeja) string {
 	// cleared gives which of the two fields are clear after they were given this value, each alone.
 	cleared := func(name string, value any) (fields []string) {
 		expiry := time.Now().Add(24 * time.Hour)
-		s := a.create(t, client.NewSecret{Name: name, Value: []byte("v"), Description: "d", ExpiredAt: &expiry})
+		s := a.create(t, client.NewSecret{Name: name, Value: []byte("v"), SecretUpdate: client.SecretUpdate{Description: new("d"), ExpiredAt: &expiry}})
 		for _, field := range []string{"description", "expired_at"} {
 			a.raw(t, http.MethodPatch, "/secrets/"+s.ID, map[string]any{field: value})
 		}
