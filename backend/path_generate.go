@@ -64,7 +64,7 @@ func (b *backend) generate(ctx context.Context, r *secretRequest) (*logical.Resp
 		return nil, err
 	}
 	written, err := r.write(ctx, store.Update{Value: []byte(value)})
-	resp, err := writtenResponse(written, err)
+	resp, err := writeResponse(written, err)
 	if err == nil && r.fields.Get("return_value").(bool) {
 		resp.Data["value"] = value
 	}

@@ -136,8 +136,8 @@ func customMetadata(description string) any {
 	return map[string]any{"description": description}
 }
 
-// kvWrite is the data and options of a write.
-func kvWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) {
+// parseKVWrite returns the data and options of a write.
+func parseKVWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) {
 	data, ok := d.Raw["data"].(map[string]any)
 	if !ok {
 		return nil, nil, badRequest("no data provided")
@@ -147,7 +147,7 @@ func kvWrite(d *framework.FieldData) (data map[string]any, cas *int, err error) 
 }
 
 func writeKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	data, cas, err := kvWrite(r.fields)
+	data, cas, err := parseKVWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
@@ -156,10 +156,10 @@ func writeKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 		return nil, err
 	}
 	written, err := r.write(ctx, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
-	return kvWritten(data, written, err)
+	return kvWriteResponse(data, written, err)
 }
 
-func kvWritten(data map[string]any, w store.Written, err error) (*logical.Response, error) {
+func kvWriteResponse(data map[string]any, w store.WriteResult, err error) (*logical.Response, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func kvWritten(data map[string]any, w store.Written, err error) (*logical.Respon
 // patchKVData merges into the version that it has read, and begins anew when another writer was
 // faster.
 func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	data, cas, err := kvWrite(r.fields)
+	data, cas, err := parseKVWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
 			continue
 		}
-		return kvWritten(data, written, err)
+		return kvWriteResponse(data, written, err)
 	}
 }
 

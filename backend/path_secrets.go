@@ -314,12 +314,12 @@ func writeSecret(ctx context.Context, r *secretRequest) (*logical.Response, erro
 		return nil, err
 	}
 	written, err := r.write(ctx, u)
-	resp, err := writtenResponse(written, err)
+	resp, err := writeResponse(written, err)
 	warnReplaced(resp, r.fields.Raw["value"])
 	return resp, err
 }
 
-func writtenResponse(w store.Written, err error) (*logical.Response, error) {
+func writeResponse(w store.WriteResult, err error) (*logical.Response, error) {
 	if err != nil {
 		return nil, err
 	}

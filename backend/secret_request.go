@@ -117,18 +117,18 @@ func (m *mount) denied(withheld *store.WithheldError) error {
 }
 
 // write creates the secret or changes it, as the existence check has decided.
-func (r *secretRequest) write(ctx context.Context, u store.Update) (store.Written, error) {
+func (r *secretRequest) write(ctx context.Context, u store.Update) (store.WriteResult, error) {
 	if r.req.Operation != logical.CreateOperation {
 		return r.store.Update(ctx, r.secret, u)
 	}
 	if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
-		return store.Written{}, err
+		return store.WriteResult{}, err
 	}
 	if u.Value == nil {
 		if err := r.store.Absent(ctx, r.name); err != nil {
-			return store.Written{}, err
+			return store.WriteResult{}, err
 		}
-		return store.Written{}, badRequest("there is no such secret: creating one needs a value")
+		return store.WriteResult{}, badRequest("there is no such secret: creating one needs a value")
 	}
 	return r.store.Create(ctx, r.name, u)
 }

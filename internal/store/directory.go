@@ -262,7 +262,7 @@ func (d *directory) known(prefix string, since uint64) (ids map[string]string, e
 func (d *directory) current(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()
 	l := d.running
-	if l == nil || l.seq < d.organization().written.Load() {
+	if l == nil || l.seq < d.organization().lastWrite.Load() {
 		l = d.follow(s, time.Now())
 	}
 	d.mu.Unlock()

@@ -45,8 +45,8 @@ type Organization struct {
 	recent  recent // what was created and deleted through the engine
 
 	// seq orders calls and marks: a call that begins after a mark has a number as high or higher.
-	seq     atomic.Uint64
-	written atomic.Uint64 // seq of the last mark of a write
+	seq       atomic.Uint64
+	lastWrite atomic.Uint64 // seq of the last mark of a write
 
 	mu         sync.Mutex
 	identities map[[sha256.Size]byte]*identity
@@ -137,9 +137,9 @@ func (o *Organization) keepers(of *identity) []*Store {
 	return all
 }
 
-// wrote ends the use of every answer about the name that was asked for before now, here and on the
+// outdate ends the use of every answer about the name that was asked for before now, here and on the
 // mounts' shelves.
-func (o *Organization) wrote(name string) {
+func (o *Organization) outdate(name string) {
 	o.mark(name)
 	keepers := o.keepers(nil)
 	for _, s := range keepers {
@@ -154,8 +154,8 @@ func (o *Organization) mark(name string) {
 	seq := o.seq.Add(1)
 	o.marks.set(name, seq)
 	for {
-		last := o.written.Load()
-		if last >= seq || o.written.CompareAndSwap(last, seq) {
+		last := o.lastWrite.Load()
+		if last >= seq || o.lastWrite.CompareAndSwap(last, seq) {
 			break
 		}
 	}

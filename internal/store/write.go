@@ -8,8 +8,8 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
 
-// Written is what a write came to.
-type Written struct {
+// WriteResult is what a write came to.
+type WriteResult struct {
 	ID, Description string
 	// Version is the current version after the write, and VersionCreatedAt when it was made; zero
 	// where no version was written and ABEJA told of none.
@@ -20,17 +20,17 @@ type Written struct {
 }
 
 // Create makes a secret and never changes one. Its CAS, when not nil, must be 0.
-func (s *Store) Create(ctx context.Context, name string, u Update) (Written, error) {
+func (s *Store) Create(ctx context.Context, name string, u Update) (WriteResult, error) {
 	if u.CAS != nil && *u.CAS != 0 {
 		if err := s.Absent(ctx, name); err != nil {
-			return Written{}, err
+			return WriteResult{}, err
 		}
-		return Written{}, &CASError{Current: 0}
+		return WriteResult{}, &CASError{Current: 0}
 	}
 	n := client.NewSecret{Name: s.prefix + name, Value: u.Value, SecretUpdate: u.SecretUpdate}
 	release, err := s.organization.locks.acquire(ctx, n.Name)
 	if err != nil {
-		return Written{}, err
+		return WriteResult{}, err
 	}
 	defer release()
 	made, err := once(ctx, func() (*client.Secret, error) {
@@ -40,15 +40,15 @@ func (s *Store) Create(ctx context.Context, name string, u Update) (Written, err
 		// ABEJA's answer to a name that exists: 409 or 400, which of them is not documented.
 		if listErr := s.identity.names.doubt(ctx, s); listErr == nil {
 			if _, _, known := s.identity.names.peek(ByName(n.Name)); known {
-				return Written{}, ErrExists
+				return WriteResult{}, ErrExists
 			}
 		}
 	}
 	if err != nil {
-		return Written{}, err
+		return WriteResult{}, err
 	}
 	s.organization.created(s.identity, newItem(made))
-	w := Written{ID: made.ID, Description: made.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
+	w := WriteResult{ID: made.ID, Description: made.Description, Version: 1, VersionCreatedAt: made.CreatedAt.Time, Created: true}
 	if v := Newest.Of(made.Versions); v != nil {
 		w.Version, w.VersionCreatedAt = v.Number, v.CreatedAt.Time
 	}
@@ -96,7 +96,7 @@ func (s *Store) madeBefore(ctx context.Context, n client.NewSecret) (*client.Sec
 func change[T any](s *Store, name string, send func() (T, error)) (T, error) {
 	result, err := send()
 	if e := (*client.Error)(nil); !errors.As(err, &e) || e.OutcomeUnknown() {
-		s.organization.wrote(name)
+		s.organization.outdate(name)
 	}
 	return result, err
 }
@@ -116,14 +116,14 @@ type Update struct {
 }
 
 // Update changes a secret and never makes one.
-func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
-	var w Written
-	err := s.write(ctx, r, func(name, id string) error {
+func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error) {
+	var w WriteResult
+	err := s.locked(ctx, r, func(name, id string) error {
 		if u.Value == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
 			// Nothing to compare: this reaches a secret too that ABEJA no longer returns.
 			secret, err := s.updateSecret(ctx, name, id, u.SecretUpdate)
 			if err == nil {
-				w = Written{ID: id, Description: secret.Description}
+				w = WriteResult{ID: id, Description: secret.Description}
 				w.Version, _ = numberOf(u.Against, secret)
 			}
 			return err
@@ -139,7 +139,7 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (Written, error) {
 		if u.CAS != nil && *u.CAS != before {
 			return &CASError{Current: before}
 		}
-		w = Written{ID: id, Description: secret.Description, Version: before}
+		w = WriteResult{ID: id, Description: secret.Description, Version: before}
 		look := Pick.read
 		if u.CAS != nil {
 			look = Pick.From // the number alone makes the write safe to repeat, also where the value is odd
@@ -244,7 +244,7 @@ func pause(ctx context.Context, wait time.Duration) bool {
 // Delete deletes a secret with all its versions. One that is surely not there is no error.
 func (s *Store) Delete(ctx context.Context, r Ref) error {
 	var gone struct{ name, id string }
-	err := s.write(ctx, r.Surely(), func(name, id string) error {
+	err := s.locked(ctx, r.Surely(), func(name, id string) error {
 		gone.name, gone.id = name, id
 		return s.remove(name, func() error { return s.client.DeleteSecret(ctx, id) })
 	})
@@ -265,7 +265,7 @@ func (s *Store) remove(name string, send func() error) error {
 
 // SetStatus makes a version active or inactive.
 func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.Status) error {
-	return s.write(ctx, r, func(name, id string) error {
+	return s.locked(ctx, r, func(name, id string) error {
 		v, err := s.version(ctx, name, id, number)
 		if err != nil || v.Status == status {
 			return err
@@ -282,7 +282,7 @@ func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.
 
 // DeleteVersion deletes a version for good.
 func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
-	return s.write(ctx, r, func(name, id string) error {
+	return s.locked(ctx, r, func(name, id string) error {
 		v, err := s.version(ctx, name, id, number)
 		if err != nil {
 			return err
@@ -308,8 +308,8 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 	return nil, &NoVersionError{Newest: newestNumber(versions.Usable)}
 }
 
-// write runs do alone among the writers of the secret's name.
-func (s *Store) write(ctx context.Context, r Ref, do func(name, id string) error) error {
+// locked runs do alone among the writers of the secret's name.
+func (s *Store) locked(ctx context.Context, r Ref, do func(name, id string) error) error {
 	name, _, err := s.find(ctx, r)
 	if err != nil {
 		return err

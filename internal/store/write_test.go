@@ -117,7 +117,7 @@ func TestCheckAndSet(t *testing.T) {
 		}
 		w, err := s.Update(t.Context(), ByName("db"), Update{Value: []byte("2"), CAS: new(1)})
 		require.NoError(t, err)
-		require.Equal(t, Written{ID: w.ID, Version: 2, VersionCreatedAt: w.VersionCreatedAt}, w)
+		require.Equal(t, WriteResult{ID: w.ID, Version: 2, VersionCreatedAt: w.VersionCreatedAt}, w)
 		sim.SetStatus("db", 2, "inactive")
 		_, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("3"), CAS: new(1)})
 		require.NoError(t, err, "the version that a read gives is what counts")
@@ -173,7 +173,7 @@ func TestAWriteWhoseOutcomeIsUnknownTakesEffectOnce(t *testing.T) {
 					}
 					w, err := s.Create(t.Context(), "db", Update{Value: []byte("1")})
 					require.NoError(t, err)
-					require.Equal(t, Written{ID: w.ID, Version: 1, VersionCreatedAt: w.VersionCreatedAt, Created: true}, w)
+					require.Equal(t, WriteResult{ID: w.ID, Version: 1, VersionCreatedAt: w.VersionCreatedAt, Created: true}, w)
 					w, err = s.Update(t.Context(), ByName("db"), Update{Value: []byte("2")})
 					require.NoError(t, err)
 					require.Equal(t, 2, w.Version)
