@@ -3,9 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,9 +12,6 @@ import (
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
-
-// operationPrefix names the engine in the ids of Vault's OpenAPI document.
-const operationPrefix = "abeja"
 
 const (
 	listSynopsis    = "List the secrets."
@@ -77,102 +72,6 @@ func (b *backend) pathNoName() *framework.Path {
 			logical.PatchOperation: refuse, logical.DeleteOperation: refuse,
 		},
 	}
-}
-
-var nameField = &framework.FieldSchema{
-	Type: framework.TypeString, Required: true,
-	Description: "The secret's name: ASCII letters, digits, '_' and '-'.",
-}
-
-func verb(v string) *framework.DisplayAttributes {
-	return &framework.DisplayAttributes{OperationVerb: v}
-}
-
-func noContent(description string) map[int][]framework.Response {
-	return map[int][]framework.Response{http.StatusNoContent: {{Description: description}}}
-}
-
-// listPath makes a path that lists all secrets by key.
-func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, key func(store.Item) string) *framework.Path {
-	return &framework.Path{
-		Pattern:         pattern,
-		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "list", OperationSuffix: suffix},
-		HelpSynopsis:    synopsis,
-		HelpDescription: strings.TrimSpace(description),
-		Fields: map[string]*framework.FieldSchema{
-			"after": {Type: framework.TypeString, Query: true, Description: "List what comes after this key."},
-			"limit": {Type: framework.TypeInt, Query: true, Description: "List at most so many; 0, the default, lists all."},
-		},
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: &framework.PathOperation{
-				Summary: synopsis,
-				Callback: func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-					return b.list(ctx, req, d, key)
-				},
-				Responses: map[int][]framework.Response{http.StatusOK: {{Description: answer, Fields: map[string]*framework.FieldSchema{
-					"keys":     {Type: framework.TypeStringSlice, Description: "What can be read."},
-					"key_info": {Type: framework.TypeMap, Description: "What ABEJA tells of each key."},
-				}}}},
-			},
-		},
-	}
-}
-
-func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, key func(store.Item) string) (*logical.Response, error) {
-	after, limit := d.Get("after").(string), d.Get("limit").(int)
-	if limit < 0 {
-		return nil, badRequest("limit must be 0 for all, or more")
-	}
-	m, err := b.mount(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	listing, err := m.store.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	shown := make(map[string]store.Item, len(listing.Items))
-	for _, item := range listing.Items {
-		if k := key(item); k > after {
-			shown[k] = item
-		}
-	}
-	keys := slices.Sorted(maps.Keys(shown))
-	if limit > 0 && limit < len(keys) {
-		keys = keys[:limit]
-	}
-	info := make(map[string]any, len(keys))
-	for _, k := range keys {
-		info[k] = itemInfo(k, shown[k])
-	}
-	resp := logical.ListResponseWithInfo(keys, info)
-	if listing.Incomplete {
-		resp.AddWarning("Secrets were created and deleted at ABEJA faster than they could be listed: others may be missing here. List again.")
-	}
-	warnOfOdd(resp, listing.Odd)
-	if listing.Unusable > 0 {
-		resp.AddWarning("Secrets whose names break ABEJA's own rule are left out.")
-	}
-	return resp, nil
-}
-
-// itemInfo tells of an item what its key does not.
-func itemInfo(key string, item store.Item) map[string]any {
-	info := map[string]any{
-		"description": textOrNil(item.Description),
-		"version":     nil,
-		"expired_at":  timeOrNil(item.ExpiredAt),
-		"updated_at":  timeOrNil(item.UpdatedAt),
-	}
-	if item.Version > 0 {
-		info["version"] = item.Version
-	}
-	if key == item.ID {
-		info["name"] = item.Name
-	} else {
-		info["id"] = item.ID
-	}
-	return info
 }
 
 // secretPath makes a path with what can be done to a secret that exists.
@@ -301,13 +200,6 @@ func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	return nil
 }
 
-// warnOfOdd says that some of what ABEJA tells cannot be understood.
-func warnOfOdd(resp *logical.Response, records int) {
-	if records > 0 {
-		resp.AddWarning(fmt.Sprintf("Records in ABEJA's answer that cannot be understood in full: %d. What cannot is left out here, or null.", records))
-	}
-}
-
 func writeSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	u, err := parseWrite(r.fields)
 	if err != nil {
@@ -332,18 +224,4 @@ func writeResponse(w store.WriteResult, err error) (*logical.Response, error) {
 
 func deleteSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	return nil, r.store.Delete(ctx, r.secret)
-}
-
-func textOrNil(text string) any {
-	if text == "" {
-		return nil
-	}
-	return text
-}
-
-func timeOrNil(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UTC().Format(time.RFC3339Nano)
 }
