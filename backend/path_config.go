@@ -2,12 +2,8 @@ package backend
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,14 +11,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
-	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
-)
-
-const configKey = "config"
-
-const (
-	expiredWarn = "warn"
-	expiredDeny = "deny"
 )
 
 const (
@@ -83,81 +71,6 @@ func (b *backend) pathConfig() *framework.Path {
 	}
 }
 
-var configFields = map[string]*framework.FieldSchema{
-	"organization_id": {
-		Type: framework.TypeString, Required: true,
-		Description: "The organization at ABEJA whose secrets the mount shows.",
-	},
-	"user_id": {
-		Type:        framework.TypeString,
-		Description: "The ABEJA user to whom personal_access_token belongs, with or without the prefix 'user-'.",
-	},
-	"personal_access_token": {
-		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
-		Description: "The user's personal access token at ABEJA. Never returned.",
-	},
-	"auth_token": {
-		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
-		Description: "An auth token of ABEJA, in place of user_id and personal_access_token. Never returned.",
-	},
-	"api_url": {
-		Type: framework.TypeString, Default: client.DefaultBaseURL,
-		Description: "Where ABEJA's API answers: an https URL, or http to a loopback address.",
-	},
-	"ca_cert": {
-		Type:        framework.TypeString,
-		Description: "PEM certificates to trust for api_url in place of the host's.",
-	},
-	"request_timeout": {
-		Type: framework.TypeDurationSecond, Default: int(client.DefaultTimeout / time.Second),
-		Description: "How long one call to ABEJA may take, its retries included: 1s to 80s.",
-	},
-	"max_retries": {
-		Type: framework.TypeInt, Default: 3,
-		Description: "How often a call to ABEJA is tried again, 0 to 10. What must not be done twice is not.",
-	},
-	"max_requests_per_second": {
-		Type: framework.TypeFloat, Default: 0.0,
-		Description: "The most requests that the mount sends to ABEJA in a second; 0 sets no limit.",
-	},
-	"cache_ttl": {
-		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old a value may be that is given without asking ABEJA; 0, the default, asks at each read.",
-	},
-	"stale_while_revalidate": {
-		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "By how much more than cache_ttl a value may be older that is given, with a warning, while ABEJA is asked for a younger one; 0, the default, has the reader wait.",
-	},
-	"stale_if_error": {
-		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
-	},
-	"keep_last_good": {
-		Type: framework.TypeBool, Default: false,
-		Description: "Keep in Vault's storage the current value of each secret that is read, and the names, so that stale_if_error holds after a restart too.",
-	},
-	"cache_size": {
-		Type: framework.TypeInt, Default: 10_000,
-		Description: "How many values cache_ttl and stale_if_error keep in memory at the most, 1 to 1000000.",
-	},
-	"expired_secrets": {
-		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
-		Description: "What a read of an expired secret does: 'warn' gives it with a warning, 'deny' refuses with 403.",
-	},
-	"name_prefix": {
-		Type:        framework.TypeString,
-		Description: "Shows only the secrets at ABEJA whose names begin so, and shows them without it.",
-	},
-	"standby_max_age": {
-		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old an answer may be that a standby gives by itself, on servers whose standbys can; 0, the default, has the active node answer.",
-	},
-	"verify_connection": {
-		Type: framework.TypeBool, Default: true,
-		Description: "Ask ABEJA whether it accepts the connection before storing it. Not stored itself.",
-	},
-}
-
 // configAnswer is what a read gives: the fields without the credential, and which kind it is.
 var configAnswer = func() map[string]*framework.FieldSchema {
 	answer := map[string]*framework.FieldSchema{
@@ -175,64 +88,6 @@ var configAnswer = func() map[string]*framework.FieldSchema {
 	}
 	return answer
 }()
-
-// config is the connection as it is stored, under Vault's barrier.
-type config struct {
-	OrganizationID       string        `json:"organization_id"`
-	UserID               string        `json:"user_id"`
-	PersonalAccessToken  string        `json:"personal_access_token"`
-	AuthToken            string        `json:"auth_token"`
-	APIURL               string        `json:"api_url"`
-	CACert               string        `json:"ca_cert"`
-	RequestTimeout       time.Duration `json:"request_timeout"`
-	MaxRetries           int           `json:"max_retries"`
-	MaxRequestsPerSecond float64       `json:"max_requests_per_second"`
-	CacheTTL             time.Duration `json:"cache_ttl"`
-	StaleWhileRevalidate time.Duration `json:"stale_while_revalidate"`
-	StaleIfError         time.Duration `json:"stale_if_error"`
-	KeepLastGood         bool          `json:"keep_last_good"`
-	CacheSize            int           `json:"cache_size"`
-	ExpiredSecrets       string        `json:"expired_secrets"`
-	NamePrefix           string        `json:"name_prefix"`
-	StandbyMaxAge        time.Duration `json:"standby_max_age"`
-}
-
-func (c *config) auth() client.Auth {
-	if c.AuthToken != "" {
-		return client.Bearer(c.AuthToken)
-	}
-	return client.Basic(c.UserID, c.PersonalAccessToken)
-}
-
-func defaultConfig() config {
-	var c config
-	for field, schema := range configFields {
-		c.set(field, schema.DefaultOrZero())
-	}
-	return c
-}
-
-// freshness is how old answers may be, on a node that stands by or not.
-func (c *config) freshness(standsBy bool) store.Freshness {
-	f := store.Freshness{TTL: c.CacheTTL, StaleWhileRevalidate: c.StaleWhileRevalidate, StaleIfError: c.StaleIfError, Size: c.CacheSize}
-	if standsBy {
-		f.TTL = min(f.TTL, c.StandbyMaxAge)
-		f.StaleWhileRevalidate = min(f.StaleWhileRevalidate, c.StandbyMaxAge-f.TTL)
-	}
-	return f
-}
-
-func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
-	entry, err := s.Get(ctx, configKey)
-	if err != nil || entry == nil {
-		return nil, err
-	}
-	c := defaultConfig() // an older plugin has stored no newer field
-	if err := entry.DecodeJSON(&c); err != nil {
-		return nil, errors.New("the stored config cannot be read: delete it, then write it again")
-	}
-	return &c, nil
-}
 
 func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	c, err := readConfig(ctx, req.Storage)
@@ -336,11 +191,6 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 	return nil
 }
 
-// sameUser reports whether ABEJA shows the same with both configs, if it accepts both credentials.
-func (c *config) sameUser(other *config) bool {
-	return c.UserID != "" && c.OrganizationID == other.OrganizationID && c.target() == other.target()
-}
-
 // refusedConfig words what ABEJA said to a connection that is to be stored.
 func refusedConfig(err error) error {
 	const unasked = "; nothing is stored (verify_connection=false stores unasked)"
@@ -404,112 +254,4 @@ func changedConfig(stored *config, d *framework.FieldData) (config, error) {
 
 func given(d *framework.FieldData, field string) bool {
 	return d.Get(field).(string) != ""
-}
-
-// target is where and as whom the credential is sent.
-func (c *config) target() [3]string {
-	return [3]string{c.APIURL, c.CACert, strings.TrimPrefix(c.UserID, "user-")}
-}
-
-func (c *config) set(field string, value any) {
-	if text, ok := value.(string); ok {
-		value = strings.TrimSpace(text) // a file that is given with @ ends in a newline
-	}
-	switch field {
-	case "organization_id":
-		c.OrganizationID = value.(string)
-	case "user_id":
-		c.UserID = value.(string)
-	case "personal_access_token":
-		c.PersonalAccessToken = value.(string)
-	case "auth_token":
-		c.AuthToken = value.(string)
-	case "api_url":
-		c.APIURL = strings.TrimRight(value.(string), "/")
-	case "ca_cert":
-		c.CACert = value.(string)
-	case "request_timeout":
-		c.RequestTimeout = time.Duration(value.(int)) * time.Second
-	case "max_retries":
-		c.MaxRetries = value.(int)
-	case "max_requests_per_second":
-		c.MaxRequestsPerSecond = value.(float64)
-	case "cache_ttl":
-		c.CacheTTL = time.Duration(value.(int)) * time.Second
-	case "stale_while_revalidate":
-		c.StaleWhileRevalidate = time.Duration(value.(int)) * time.Second
-	case "stale_if_error":
-		c.StaleIfError = time.Duration(value.(int)) * time.Second
-	case "keep_last_good":
-		c.KeepLastGood = value.(bool)
-	case "cache_size":
-		c.CacheSize = value.(int)
-	case "expired_secrets":
-		c.ExpiredSecrets = value.(string)
-	case "name_prefix":
-		c.NamePrefix = value.(string)
-	case "standby_max_age":
-		c.StandbyMaxAge = time.Duration(value.(int)) * time.Second
-	}
-}
-
-var (
-	prefixForm = regexp.MustCompile(`^[A-Za-z0-9_-]{0,200}$`)
-	tokenForm  = regexp.MustCompile(`^[!-~]+$`)
-)
-
-// maxAge is 30 days: longer than any outage, and shorter than a value should live unseen.
-const maxAge = 720 * time.Hour
-
-// check refuses what cannot work, with the field to correct.
-func (c *config) check() error {
-	switch {
-	case !client.ValidID(c.OrganizationID):
-		return badRequest("organization_id is required: the id of the organization at ABEJA, letters, digits, '_' and '-'")
-	case c.AuthToken == "" && (c.UserID == "" || c.PersonalAccessToken == ""):
-		return badRequest("a credential is required: user_id and personal_access_token, or auth_token")
-	case c.AuthToken != "" && (c.UserID != "" || c.PersonalAccessToken != ""):
-		return badRequest("an auth_token is stored: to use a user's token instead give user_id and personal_access_token together")
-	case c.UserID != "" && !client.ValidID(c.UserID):
-		return badRequest("user_id must have letters, digits, '_' and '-', such as user-1111111111111")
-	case !tokenForm.MatchString(c.PersonalAccessToken + c.AuthToken):
-		return badRequest("the token must be printable ASCII without spaces: check how it was copied")
-	case c.RequestTimeout < time.Second || c.RequestTimeout > 80*time.Second:
-		return badRequest("request_timeout must be 1s to 80s: Vault itself gives up after 90s")
-	case c.MaxRetries < 0 || c.MaxRetries > 10:
-		return badRequest("max_retries must be 0 to 10")
-	case !(c.MaxRequestsPerSecond == 0 || c.MaxRequestsPerSecond >= 0.1 && c.MaxRequestsPerSecond <= 10_000):
-		return badRequest("max_requests_per_second must be 0 for no limit, or 0.1 to 10000")
-	case max(c.CacheTTL, c.StaleWhileRevalidate, c.StaleIfError) > maxAge:
-		return badRequest("cache_ttl, stale_while_revalidate and stale_if_error must be at most 720h")
-	case c.KeepLastGood && c.StaleIfError == 0:
-		return badRequest("keep_last_good needs stale_if_error, which says how old a value may be that is given out")
-	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
-		return badRequest("cache_size must be 1 to 1000000")
-	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
-		return badRequest("expired_secrets must be '%s' or '%s'", expiredWarn, expiredDeny)
-	case c.StandbyMaxAge != 0 && (c.StandbyMaxAge < minStandbyAge || c.StandbyMaxAge > maxAge):
-		return badRequest("standby_max_age must be 0, to have the active node answer, or 5s to 720h")
-	case !prefixForm.MatchString(c.NamePrefix):
-		return badRequest("name_prefix must have at most 200 letters, digits, '_' and '-'")
-	case c.CACert != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(c.CACert)):
-		return badRequest("ca_cert holds no PEM certificate: give the file's content, with ca_cert=@FILE")
-	}
-	return checkURL(c.APIURL)
-}
-
-func checkURL(raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil, u.Hostname() == "", u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return badRequest("api_url must be a URL such as %s, without user, query or fragment", client.DefaultBaseURL)
-	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
-		return nil
-	}
-	return badRequest("api_url must begin with https://, since the credential goes there; http:// is for loopback addresses alone")
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }
