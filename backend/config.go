@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -54,8 +55,10 @@ func (c *config) auth() client.Auth {
 
 func defaultConfig() config {
 	var c config
-	for field, schema := range configFields {
-		c.set(field, schema.DefaultOrZero())
+	for _, field := range configFields {
+		if field.in != nil {
+			field.set(&c, field.DefaultOrZero())
+		}
 	}
 	return c
 }
@@ -82,79 +85,127 @@ func readConfig(ctx context.Context, s logical.Storage) (*config, error) {
 	return &c, nil
 }
 
-var configFields = map[string]*framework.FieldSchema{
-	"organization_id": {
+// configField is a field of config, as Vault and as the engine know it.
+type configField struct {
+	framework.FieldSchema
+	in func(*config) any // a pointer to where it is; nil if it is not stored
+}
+
+// configFields are the fields by their names, which are also those in storage.
+var configFields = map[string]configField{
+	"organization_id": {in: func(c *config) any { return &c.OrganizationID }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, Required: true,
 		Description: "The organization at ABEJA whose secrets the mount shows.",
-	},
-	"user_id": {
+	}},
+	"user_id": {in: func(c *config) any { return &c.UserID }, FieldSchema: framework.FieldSchema{
 		Type:        framework.TypeString,
 		Description: "The ABEJA user to whom personal_access_token belongs, with or without the prefix 'user-'.",
-	},
-	"personal_access_token": {
+	}},
+	"personal_access_token": {in: func(c *config) any { return &c.PersonalAccessToken }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 		Description: "The user's personal access token at ABEJA. Never returned.",
-	},
-	"auth_token": {
+	}},
+	"auth_token": {in: func(c *config) any { return &c.AuthToken }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 		Description: "An auth token of ABEJA, in place of user_id and personal_access_token. Never returned.",
-	},
-	"api_url": {
+	}},
+	"api_url": {in: func(c *config) any { return &c.APIURL }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, Default: client.DefaultBaseURL,
 		Description: "Where ABEJA's API answers: an https URL, or http to a loopback address.",
-	},
-	"ca_cert": {
+	}},
+	"ca_cert": {in: func(c *config) any { return &c.CACert }, FieldSchema: framework.FieldSchema{
 		Type:        framework.TypeString,
 		Description: "PEM certificates to trust for api_url in place of the host's.",
-	},
-	"request_timeout": {
+	}},
+	"request_timeout": {in: func(c *config) any { return &c.RequestTimeout }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: int(client.DefaultTimeout / time.Second),
 		Description: "How long one call to ABEJA may take, its retries included: 1s to 80s.",
-	},
-	"max_retries": {
+	}},
+	"max_retries": {in: func(c *config) any { return &c.MaxRetries }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeInt, Default: 3,
 		Description: "How often a call to ABEJA is tried again, 0 to 10. What must not be done twice is not.",
-	},
-	"max_requests_per_second": {
+	}},
+	"max_requests_per_second": {in: func(c *config) any { return &c.MaxRequestsPerSecond }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeFloat, Default: 0.0,
 		Description: "The most requests that the mount sends to ABEJA in a second; 0 sets no limit.",
-	},
-	"cache_ttl": {
+	}},
+	"cache_ttl": {in: func(c *config) any { return &c.CacheTTL }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old a value may be that is given without asking ABEJA; 0, the default, asks at each read.",
-	},
-	"stale_while_revalidate": {
+	}},
+	"stale_while_revalidate": {in: func(c *config) any { return &c.StaleWhileRevalidate }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "By how much more than cache_ttl a value may be older that is given, with a warning, while ABEJA is asked for a younger one; 0, the default, has the reader wait.",
-	},
-	"stale_if_error": {
+	}},
+	"stale_if_error": {in: func(c *config) any { return &c.StaleIfError }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
-	},
-	"keep_last_good": {
+	}},
+	"keep_last_good": {in: func(c *config) any { return &c.KeepLastGood }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeBool, Default: false,
 		Description: "Keep in Vault's storage the current value of each secret that is read, and the names, so that stale_if_error holds after a restart too.",
-	},
-	"cache_size": {
+	}},
+	"cache_size": {in: func(c *config) any { return &c.CacheSize }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeInt, Default: 10_000,
 		Description: "How many values cache_ttl and stale_if_error keep in memory at the most, 1 to 1000000.",
-	},
-	"expired_secrets": {
+	}},
+	"expired_secrets": {in: func(c *config) any { return &c.ExpiredSecrets }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
 		Description: "What a read of an expired secret does: 'warn' gives it with a warning, 'deny' refuses with 403.",
-	},
-	"name_prefix": {
+	}},
+	"name_prefix": {in: func(c *config) any { return &c.NamePrefix }, FieldSchema: framework.FieldSchema{
 		Type:        framework.TypeString,
 		Description: "Shows only the secrets at ABEJA whose names begin so, and shows them without it.",
-	},
-	"standby_max_age": {
+	}},
+	"standby_max_age": {in: func(c *config) any { return &c.StandbyMaxAge }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
 		Description: "How old an answer may be that a standby gives by itself, on servers whose standbys can; 0, the default, has the active node answer.",
-	},
-	"verify_connection": {
+	}},
+	"verify_connection": {FieldSchema: framework.FieldSchema{
 		Type: framework.TypeBool, Default: true,
 		Description: "Ask ABEJA whether it accepts the connection before storing it. Not stored itself.",
-	},
+	}},
+}
+
+// shown reports whether a read answers with the field.
+func (f configField) shown() bool {
+	return f.in != nil && (f.DisplayAttrs == nil || !f.DisplayAttrs.Sensitive)
+}
+
+// set stores a value that the framework has read.
+func (f configField) set(c *config, value any) {
+	switch p := f.in(c).(type) {
+	case *string:
+		*p = strings.TrimSpace(value.(string)) // a file that is given with @ ends in a newline
+	case *bool:
+		*p = value.(bool)
+	case *int:
+		*p = value.(int)
+	case *float64:
+		*p = value.(float64)
+	case *time.Duration:
+		*p = time.Duration(value.(int)) * time.Second
+	}
+}
+
+// get returns the value as a read answers it.
+func (f configField) get(c *config) any {
+	p := f.in(c)
+	if duration, ok := p.(*time.Duration); ok {
+		return int(*duration / time.Second)
+	}
+	return reflect.ValueOf(p).Elem().Interface()
+}
+
+// configSchemas are the schemas of some of the fields.
+func configSchemas(some func(configField) bool) map[string]*framework.FieldSchema {
+	schemas := make(map[string]*framework.FieldSchema)
+	for name, field := range configFields {
+		if some(field) {
+			schemas[name] = &field.FieldSchema
+		}
+	}
+	return schemas
 }
 
 // sameUser reports whether ABEJA shows the same with both configs, if it accepts both credentials.
@@ -165,48 +216,6 @@ func (c *config) sameUser(other *config) bool {
 // target is where and as whom the credential is sent.
 func (c *config) target() [3]string {
 	return [3]string{c.APIURL, c.CACert, strings.TrimPrefix(c.UserID, "user-")}
-}
-
-func (c *config) set(field string, value any) {
-	if text, ok := value.(string); ok {
-		value = strings.TrimSpace(text) // a file that is given with @ ends in a newline
-	}
-	switch field {
-	case "organization_id":
-		c.OrganizationID = value.(string)
-	case "user_id":
-		c.UserID = value.(string)
-	case "personal_access_token":
-		c.PersonalAccessToken = value.(string)
-	case "auth_token":
-		c.AuthToken = value.(string)
-	case "api_url":
-		c.APIURL = strings.TrimRight(value.(string), "/")
-	case "ca_cert":
-		c.CACert = value.(string)
-	case "request_timeout":
-		c.RequestTimeout = time.Duration(value.(int)) * time.Second
-	case "max_retries":
-		c.MaxRetries = value.(int)
-	case "max_requests_per_second":
-		c.MaxRequestsPerSecond = value.(float64)
-	case "cache_ttl":
-		c.CacheTTL = time.Duration(value.(int)) * time.Second
-	case "stale_while_revalidate":
-		c.StaleWhileRevalidate = time.Duration(value.(int)) * time.Second
-	case "stale_if_error":
-		c.StaleIfError = time.Duration(value.(int)) * time.Second
-	case "keep_last_good":
-		c.KeepLastGood = value.(bool)
-	case "cache_size":
-		c.CacheSize = value.(int)
-	case "expired_secrets":
-		c.ExpiredSecrets = value.(string)
-	case "name_prefix":
-		c.NamePrefix = value.(string)
-	case "standby_max_age":
-		c.StandbyMaxAge = time.Duration(value.(int)) * time.Second
-	}
 }
 
 var (

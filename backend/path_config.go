@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -35,7 +34,7 @@ func (b *backend) pathConfig() *framework.Path {
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 		HelpSynopsis:    configSynopsis,
 		HelpDescription: strings.TrimSpace(configDescription),
-		Fields:          configFields,
+		Fields:          configSchemas(func(configField) bool { return true }),
 		ExistenceCheck: func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {
 			c, err := readConfig(ctx, req.Storage)
 			return c != nil, err
@@ -71,20 +70,12 @@ func (b *backend) pathConfig() *framework.Path {
 	}
 }
 
-// configAnswer is what a read gives: the fields without the credential, and which kind it is.
+// configAnswer is what a read answers: the fields without the credential, and which kind it is.
 var configAnswer = func() map[string]*framework.FieldSchema {
-	answer := map[string]*framework.FieldSchema{
-		"credential": {
-			Type:        framework.TypeString,
-			Description: "The kind of credential that is stored: 'personal_access_token' or 'auth_token'.",
-		},
-	}
-	for name, schema := range configFields {
-		switch name {
-		case "personal_access_token", "auth_token", "verify_connection":
-		default:
-			answer[name] = schema
-		}
+	answer := configSchemas(configField.shown)
+	answer["credential"] = &framework.FieldSchema{
+		Type:        framework.TypeString,
+		Description: "The kind of credential that is stored: 'personal_access_token' or 'auth_token'.",
 	}
 	return answer
 }()
@@ -98,24 +89,13 @@ func (b *backend) readConfigPath(ctx context.Context, req *logical.Request, _ *f
 	if c.AuthToken != "" {
 		credential = "auth_token"
 	}
-	return &logical.Response{Data: map[string]any{
-		"organization_id":         c.OrganizationID,
-		"user_id":                 c.UserID,
-		"credential":              credential,
-		"api_url":                 c.APIURL,
-		"ca_cert":                 c.CACert,
-		"request_timeout":         int(c.RequestTimeout / time.Second),
-		"max_retries":             c.MaxRetries,
-		"max_requests_per_second": c.MaxRequestsPerSecond,
-		"cache_ttl":               int(c.CacheTTL / time.Second),
-		"stale_while_revalidate":  int(c.StaleWhileRevalidate / time.Second),
-		"stale_if_error":          int(c.StaleIfError / time.Second),
-		"keep_last_good":          c.KeepLastGood,
-		"cache_size":              c.CacheSize,
-		"expired_secrets":         c.ExpiredSecrets,
-		"name_prefix":             c.NamePrefix,
-		"standby_max_age":         int(c.StandbyMaxAge / time.Second),
-	}}, nil
+	data := map[string]any{"credential": credential}
+	for name, field := range configFields {
+		if field.shown() {
+			data[name] = field.get(c)
+		}
+	}
+	return &logical.Response{Data: data}, nil
 }
 
 // writeConfig changes the fields that are given. It holds no lock while it asks ABEJA.
@@ -223,17 +203,18 @@ func changedConfig(stored *config, d *framework.FieldData) (config, error) {
 	if stored != nil {
 		c = *stored
 	}
-	for field, schema := range d.Schema {
-		raw, given := d.Raw[field]
-		if !given && stored != nil {
+	for name, field := range configFields {
+		raw, given := d.Raw[name]
+		if field.in == nil || !given && stored != nil {
 			continue
 		}
-		value := schema.DefaultOrZero()
+		value := field.DefaultOrZero()
 		if given && raw != nil {
-			value = d.Get(field)
+			value = d.Get(name)
 		}
-		c.set(field, value)
+		field.set(&c, value)
 	}
+	c.APIURL = strings.TrimRight(c.APIURL, "/")
 	pat, token := given(d, "personal_access_token"), given(d, "auth_token")
 	switch {
 	case token && (pat || given(d, "user_id")):
