@@ -54,10 +54,9 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 		return err
 	}
 	r.count(fmt.Sprintf("outage: right answers with the warning, of %s reads with stale_if_error", number(seen.reads)), seen.stale, seen.reads)
-	r.notes = append(r.notes, fmt.Sprintf(
-		"During the outage of %s, %d connections read %d secrets %s times (median %.0f ms: each read that no other has in hand "+
-			"first asks ABEJA, with its retries), which sent %s requests to ABEJA. cache_ttl was %s.",
-		p.outage, outageConnections, p.few, number(seen.reads), median(seen.ms), number(asked), outageTTL))
+	r.expect("outage: requests to ABEJA a second, for these reads", []float64{float64(asked) / p.outage.Seconds()}, atMost, 10, "")
+	r.notes = append(r.notes, fmt.Sprintf("During the outage of %s, %d connections read %d secrets %s times (median %.1f ms). cache_ttl was %s.",
+		p.outage, outageConnections, p.few, number(seen.reads), median(seen.ms), outageTTL))
 
 	for i := range values {
 		values[i] = fmt.Sprintf("after the outage %d", i)
@@ -65,19 +64,26 @@ func outage(ctx context.Context, t *tools, p plan, r *report) error {
 			return err
 		}
 	}
+	var back time.Duration
 	var after tally
-	// Shorter than cache_ttl, so that each secret need be asked for once.
 	asked, err = s.counted(ctx, func() error {
 		if _, err := s.Control(ctx, http.MethodDelete, "faults", nil); err != nil {
 			return err
 		}
-		return loop(outageTTL*3/4, &after)
+		for begun := time.Now(); after.fresh == 0; back = time.Since(begun) {
+			if err := after.read(ctx, v, 0, values[0]); err != nil {
+				return err
+			}
+		}
+		after = tally{}
+		return loop(outageTTL*3/4, &after) // shorter than cache_ttl, so that each secret need be asked for once
 	})
 	if err != nil {
 		return err
 	}
-	r.count(fmt.Sprintf("outage over: fresh answers without warning, of the first %s reads", number(after.reads)), after.fresh, after.reads)
-	r.count(fmt.Sprintf("outage over: requests to ABEJA for these reads of %d secrets", p.few), asked, p.few)
+	r.expect("outage over: s until the first fresh answer", []float64{back.Seconds()}, atMost, 5, "")
+	r.count(fmt.Sprintf("outage over: fresh answers without warning, of the next %s reads", number(after.reads)), after.fresh, after.reads)
+	r.expect(fmt.Sprintf("outage over: requests to ABEJA for these reads of %d secrets", p.few), []float64{float64(asked)}, atMost, float64(p.few+3), "")
 	return nil
 }
 
