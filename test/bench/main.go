@@ -1,5 +1,5 @@
 // Command bench measures the plugin in a real Vault beside what one would use in its place, and
-// writes docs/performance.md. With -short it only shows that everything still runs: about half a
+// writes docs/performance.md. With -short it only shows that everything still runs: about a
 // minute, and figures that mean nothing.
 //
 // Load generator, Vault, the plugins and the simulator of ABEJA share this machine, and perhaps with
@@ -33,6 +33,8 @@ type plan struct {
 	cached    int           // secrets in the cache whose memory is measured
 	settle    time.Duration // of rest before memory is measured
 	outage    time.Duration
+	timeout   time.Duration // request_timeout while ABEJA hangs
+	forgotten bool          // whether a NAT forgets a connection, which takes half a minute
 }
 
 var (
@@ -40,11 +42,13 @@ var (
 		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
 		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second,
 		directory: 100_000, cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
+		timeout: 30 * time.Second, forgotten: true,
 	}
 	smoke = plan{
 		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
 		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second,
 		directory: 2_000, cached: 500, settle: time.Second, outage: 2 * time.Second,
+		timeout: 12 * time.Second,
 	}
 )
 
@@ -91,6 +95,7 @@ func run(ctx context.Context, short bool, out string) error {
 		{"requests at the same time", bursts},
 		{"memory", memory},
 		{"an outage", outage},
+		{"bad weather", badWeather},
 	} {
 		begun := time.Now()
 		if err := measurement.measure(ctx, t, p, r); err != nil {

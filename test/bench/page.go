@@ -8,7 +8,7 @@ import (
 const introduction = `# Performance
 
 ` + "`make bench`" + ` writes this page. It takes about 5 minutes and needs Go, make, and the ` + "`vault`" + ` on your
-PATH; if there is none, it builds one, once. ` + "`make bench BENCHFLAGS=-short`" + ` takes half a minute and only
+PATH; if there is none, it builds one, once. ` + "`make bench BENCHFLAGS=-short`" + ` takes about a minute and only
 shows that everything still runs.
 
 The load generator, Vault, the plugins and the simulator of ABEJA run on one machine and share its
@@ -27,13 +27,16 @@ func (r *report) page() []byte {
 	}
 	fmt.Fprintf(&b, "Measured on: %s.\n\n", r.machine)
 	b.WriteString("![Each measurement's medians as bars, with a line from the least to the most](performance.svg)\n\n")
-	r.writeFigures(&b)
+	b.WriteString("## What is wanted, and what was seen\n\n")
+	writeFigures(&b, r.figures)
 	for _, g := range r.groups {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| | %s | rounds |\n|---|---|---|\n", g.title, g.note, g.unit)
 		for _, row := range g.rows {
 			fmt.Fprintf(&b, "| %s | %s | %d |\n", row.name, spread(row.rounds), len(row.rounds))
 		}
 	}
+	b.WriteString("\n## Bad weather\n\nWhat one waits while ABEJA fails, with the default timeouts, one read or write after the other.\n\n")
+	writeFigures(&b, r.weather)
 	r.writeMemory(&b)
 	if len(r.notes) > 0 {
 		b.WriteString("\n## Notes\n\n")
@@ -44,9 +47,9 @@ func (r *report) page() []byte {
 	return b.Bytes()
 }
 
-func (r *report) writeFigures(b *bytes.Buffer) {
-	b.WriteString("## What is wanted, and what was seen\n\n| | wanted | seen | |\n|---|---|---|---|\n")
-	for _, f := range r.figures {
+func writeFigures(b *bytes.Buffer, figures []figure) {
+	b.WriteString("| | wanted | seen | |\n|---|---|---|---|\n")
+	for _, f := range figures {
 		verdict := "yes"
 		if !f.met {
 			verdict = "**no**"
@@ -54,7 +57,7 @@ func (r *report) writeFigures(b *bytes.Buffer) {
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", f.what, f.wanted, f.seen, verdict)
 	}
 	first := true
-	for _, f := range r.figures {
+	for _, f := range figures {
 		if f.met {
 			continue
 		}

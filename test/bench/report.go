@@ -14,6 +14,7 @@ type report struct {
 	machine string
 	groups  []group
 	figures []figure
+	weather []figure
 	memory  []growth
 	notes   []string
 }
@@ -55,6 +56,13 @@ func (r *report) expect(what string, rounds []float64, b bound, limit float64, r
 		seen:   spread(rounds),
 		met:    b == atLeast && seen >= limit || b == atMost && seen <= limit,
 		reason: reason,
+	})
+}
+
+// sees adds a figure of bad weather that is to be at most so much.
+func (r *report) sees(what string, seen, limit float64) {
+	r.weather = append(r.weather, figure{
+		what: what, wanted: string(atMost) + " " + strconv.FormatFloat(limit, 'g', -1, 64), seen: strconv.FormatFloat(seen, 'f', 3, 64), met: seen <= limit,
 	})
 }
 
