@@ -85,7 +85,9 @@ func TestANameThatNoSecretCanHaveNeverReachesABEJA(t *testing.T) {
 		}
 	}
 	for _, number := range []string{"0", "-1", "+1", "01", "1.0", "1e0", "0x1", "%D9%A1", "1%20", "2147483648", "9223372036854775808", strings.Repeat("9", 10_000), "..", "1%2f.."} {
-		e.read("secrets/one", fields{"version": number}).refused(http.StatusBadRequest, "version")
+		if number != "0" && number != "-1" { // as KV's clients say that they want none in particular
+			e.read("secrets/one", fields{"version": number}).refused(http.StatusBadRequest, "version")
+		}
 		op, path := reachedAs(t, http.MethodGet, "/v1/abeja/secrets/one/versions/"+number)
 		_, err := e.does(op, path, nil)
 		require.Equal(t, http.StatusBadRequest, statusOf(t, nil, err), "%s: %v", path, err)

@@ -81,7 +81,7 @@ func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 		Pattern:      pattern,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix},
 		Fields: map[string]*framework.FieldSchema{
-			"version": {Type: framework.TypeString, Query: true, Description: "Read this version, whatever its status; the newest active one when not given."},
+			"version": {Type: framework.TypeString, Query: true, Description: "Read this version, whatever its status; the newest active one when not given, empty, 0 or -1."},
 			"value":   {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The secret value, not empty."},
 			"encoding": {Type: framework.TypeString, AllowedValues: []any{"base64"},
 				Description: "'base64' when value is given in base64, as for what is no UTF-8 text."},
@@ -136,9 +136,11 @@ var secretAnswer = map[string]*framework.FieldSchema{
 
 func readSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	pick := store.Current
-	if text, ok := r.fields.GetOk("version"); ok {
+	switch text := r.fields.Get("version").(string); text {
+	case "", "0", "-1": // so clients of KV say that they want no version in particular
+	default:
 		var err error
-		if pick, err = versionNumber(text.(string)); err != nil {
+		if pick, err = versionNumber(text); err != nil {
 			return nil, err
 		}
 	}

@@ -505,8 +505,10 @@ func TestBadInputIsRefusedBeforeABEJAIsCalled(t *testing.T) {
 	refused(e.write("secrets/one", fields{"value": "hidden-2", "encoding": "rot13"}), "'base64'")
 
 	for _, version := range []any{0, -1, "x", "", "1.5", "01", "+1", " 1", "2147483648", "99999999999999999999"} {
-		refused(e.read("secrets/one", fields{"version": version}), "version must be a whole number, 1 or more")
-		refused(e.read("ids/"+id, fields{"version": version}), "version must be a whole number, 1 or more")
+		if !slices.Contains([]any{0, -1, ""}, version) {
+			refused(e.read("secrets/one", fields{"version": version}), "version must be a whole number, 1 or more")
+			refused(e.read("ids/"+id, fields{"version": version}), "version must be a whole number, 1 or more")
+		}
 		if version == "" {
 			continue
 		}
@@ -713,4 +715,19 @@ func TestOfWritersOfOneNewNameWithCASOneSucceeds(t *testing.T) {
 	require.Equal(t, map[int]int{http.StatusOK: 1, http.StatusBadRequest: 7}, statuses)
 	sec, _ := e.sim.Secret("one")
 	require.Len(t, sec.Versions, 1)
+}
+
+// Bank-Vaults asks for version -1 of whatever it reads, as KV version 2 has it for the newest.
+func TestAVersionThatIsEmptyZeroOrMinusOneIsNone(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	id := e.sim.Create("one", []byte("hidden-1"))
+	e.write("secrets/one", fields{"value": "hidden-2"}).ok()
+	e.write("secrets/one", fields{"value": "hidden-3"}).ok()
+	e.write("secrets/one/versions/3", fields{"status": "inactive"}).ok()
+	for _, version := range []any{"", 0, "0", -1, "-1", nil} {
+		for _, path := range []string{"secrets/one", "ids/" + id} {
+			require.Equal(t, "hidden-2", e.read(path, fields{"version": version}).ok()["value"], "%s, version %v", path, version)
+		}
+	}
 }
