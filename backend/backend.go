@@ -40,7 +40,7 @@ type Build struct {
 	Transport http.RoundTripper
 }
 
-// Factory gives the function with which Vault makes a backend.
+// Factory returns the function with which Vault makes a backend.
 func Factory(build Build) logical.Factory {
 	registry := new(store.Registry) // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
@@ -112,7 +112,7 @@ type mount struct {
 	lastGood *store.LastGood // nil if the mount keeps none
 }
 
-// mount gives the store in use. Once made, it costs no read of Vault's storage.
+// mount returns the store in use. Once made, it costs no read of Vault's storage.
 func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, error) {
 	if m := b.mounted.Load(); m != nil {
 		return m, nil
@@ -316,7 +316,7 @@ func (b *backend) checkTypes(req *logical.Request) error {
 	return nil
 }
 
-// misread says whether the framework takes raw for something else: true for the number or the text
+// misread reports whether the framework takes raw for something else: true for the number or the text
 // 1, and 1.5 for the whole number 1. Vault hands every number to a plugin as a float64.
 func misread(raw any, as framework.FieldType) bool {
 	switch raw := raw.(type) {

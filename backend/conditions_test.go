@@ -223,7 +223,7 @@ func TestTheSameConditionIsTheSameStatusOnEveryPath(t *testing.T) {
 	}
 }
 
-// statusOf gives the status that Vault gives, 200 for 204 too, and the sentence of a refusal.
+// statusOf returns the status that Vault answers, 200 for 204 too, and the sentence of a refusal.
 func (e *engine) statusOf(ctx context.Context, o secretOperation) (int, string) {
 	e.t.Helper()
 	resp, err := e.backend.HandleRequest(ctx, e.request(o.op, o.path, o.data))
@@ -235,7 +235,7 @@ func (e *engine) statusOf(ctx context.Context, o secretOperation) (int, string) 
 	return a.Status, a.Text
 }
 
-// with gives the operation with check-and-set, if it has that.
+// with returns the operation with check-and-set, if it has that.
 func (o secretOperation) with(cas int) (secretOperation, bool) {
 	o.data = maps.Clone(o.data)
 	switch {
@@ -249,7 +249,7 @@ func (o secretOperation) with(cas int) (secretOperation, bool) {
 	return o, true
 }
 
-// ofVersion gives the operation on a version, if it can be told of one.
+// ofVersion returns the operation on a version, if it can be told of one.
 func (o secretOperation) ofVersion(number string) (secretOperation, bool) {
 	switch {
 	case strings.HasSuffix(o.path, "/N"):

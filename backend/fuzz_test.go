@@ -125,7 +125,7 @@ func FuzzPaths(f *testing.F) {
 	})
 }
 
-// FuzzAnswers: whatever ABEJA answers, a read gives out the secret that was asked for or an error.
+// FuzzAnswers: whatever ABEJA answers, a read returns the secret that was asked for or an error.
 func FuzzAnswers(f *testing.F) {
 	secret := func(name, rest string) string {
 		return `{"id":"$ID","organization_id":"$ORG","name":"` + name + `",` + rest + `"versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVuLW9uZQ=="}]}`

@@ -32,7 +32,7 @@ func (e *engine) says(op simulator.Op, body string) {
 // oneSecret is a secret as ABEJA has it, whose value is "hidden".
 const oneSecret = `{"id":"$ID","organization_id":"$ORG","name":"one","versions":[{"id":"7","version":1,"status":"active","value":"aGlkZGVu"}]}`
 
-// reachedAs gives Vault's path and operation for a request to its HTTP API: the path is unescaped
+// reachedAs returns Vault's path and operation for a request to its HTTP API: the path is unescaped
 // once, and a list has a slash at its end.
 func reachedAs(t *testing.T, method, target string) (logical.Operation, string) {
 	u, err := url.ParseRequestURI(target)
@@ -417,7 +417,7 @@ func TestAWriteIsNotBelievedToBeAboutAnotherSecret(t *testing.T) {
 	require.Equal(t, before, after)
 }
 
-// unending is an ABEJA whose lists have no end: page gives what stands at an offset.
+// unending is an ABEJA whose lists have no end: page returns what stands at an offset.
 func unending(t *testing.T, e *engine, page func(org string, offset int) string) *atomic.Int64 {
 	org, user, _, _ := e.sim.Credentials()
 	asked := new(atomic.Int64)

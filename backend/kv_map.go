@@ -18,7 +18,7 @@ import (
 // So every map that is written is read back as it was, what others store at ABEJA can be read, and
 // what was read can be written back.
 
-// decodeMap gives the map that a stored value stands for.
+// decodeMap returns the map that a stored value stands for.
 func decodeMap(value []byte) map[string]any {
 	if m, _ := jsonObject(value); m != nil {
 		return m
@@ -31,7 +31,7 @@ func decodeMap(value []byte) map[string]any {
 // maxDepth is that of the deepest map that Vault takes in a request.
 const maxDepth = 299
 
-// jsonObject gives the object that a value is, or nil. An object that would not come back from Vault
+// jsonObject returns the object that a value is, or nil. An object that would not come back from Vault
 // as it went there is nil too, and so shown as text, of which nothing is lost; has then says why.
 func jsonObject(value []byte) (m map[string]any, has string) {
 	if !bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("{")) || !utf8.Valid(value) || !json.Valid(value) {
@@ -112,7 +112,7 @@ func countMembers(v any) int {
 	return n
 }
 
-// encodeMap gives the value to store for a map. It is refused when it is too large, or has a number of
+// encodeMap returns the value to store for a map. It is refused when it is too large, or has a number of
 // which Vault may have lost digits on the way here.
 func encodeMap(m map[string]any) ([]byte, error) {
 	value, isText := m["value"].(string)
@@ -120,7 +120,7 @@ func encodeMap(m map[string]any) ([]byte, error) {
 	case isText && len(m) == 1 && value != "" && object == nil:
 		return checkedSize([]byte(value))
 	case isText && len(m) == 2 && m["encoding"] == "base64":
-		// Bytes, in just the form in which a read gives them.
+		// Bytes, in just the form in which a read returns them.
 		raw, _ := base64.StdEncoding.DecodeString(value)
 		if !utf8.Valid(raw) && base64.StdEncoding.EncodeToString(raw) == value {
 			return checkedSize(raw)
@@ -142,7 +142,7 @@ func encodeObject(m map[string]any) ([]byte, error) {
 	return checkedSize(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }
 
-// patchedMap gives the value to store for a stored one with a patch merged into it. The kind stays: an
+// patchedMap returns the value to store for a stored one with a patch merged into it. The kind stays: an
 // object is an object again, text is text, and into all else nothing can be merged.
 func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
 	object, has := jsonObject(stored)
@@ -164,21 +164,21 @@ func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
 	return value, err
 }
 
-// sameMap gives a function that reports whether a stored value is read as the map m, in whatever form
+// sameMap returns a function that reports whether a stored value is read as the map m, in whatever form
 // it is stored.
 func sameMap(m map[string]any) func(stored []byte) bool {
 	want := asVaultHas(m)
 	return func(stored []byte) bool { return reflect.DeepEqual(want, asVaultHas(decodeMap(stored))) }
 }
 
-// asVaultHas gives the map with each number as it comes from Vault.
+// asVaultHas returns the map with each number as it comes from Vault.
 func asVaultHas(m map[string]any) (out map[string]any) {
 	text, _ := json.Marshal(m)
 	_ = json.Unmarshal(text, &out)
 	return out
 }
 
-// exact says whether all numbers of what Vault has decoded are sure to be those that were sent:
+// exact reports whether all numbers of what Vault has decoded are sure to be those that were sent:
 // between Vault and a plugin each number is a float64.
 func exact(v any) bool {
 	return everyNumber(v, func(n any) bool {
@@ -187,7 +187,7 @@ func exact(v any) bool {
 	})
 }
 
-// carried says whether each number comes through Vault, and is exact when it is written back.
+// carried reports whether each number comes through Vault, and is exact when it is written back.
 func carried(v any) bool {
 	return everyNumber(v, func(n any) bool {
 		literal, ok := n.(json.Number)
@@ -215,7 +215,7 @@ func everyNumber(v any, ok func(any) bool) bool {
 	return ok(v)
 }
 
-// float64Holds says whether a float64, written in as few digits as tell it from its neighbours, is
+// float64Holds reports whether a float64, written in as few digits as tell it from its neighbours, is
 // the same number as the literal, and sure to be.
 func float64Holds(literal string) bool {
 	f, err := strconv.ParseFloat(literal, 64)

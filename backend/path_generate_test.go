@@ -12,7 +12,7 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
-// generate writes to generate/ and gives the value that ABEJA then holds.
+// generate writes to generate/ and returns the value that ABEJA then holds.
 func (e *engine) generate(name string, body fields) string {
 	e.t.Helper()
 	e.kvPut("generate/"+name, body).ok()

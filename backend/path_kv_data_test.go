@@ -48,7 +48,7 @@ func (e *engine) kvDelete(path string) answer {
 	return e.kv(logical.DeleteOperation, path)
 }
 
-// put writes a map to data/ and gives the version's number.
+// put writes a map to data/ and returns the version's number.
 func (e *engine) put(name string, data fields, options ...fields) int {
 	e.t.Helper()
 	body := fields{"data": data}
@@ -69,7 +69,7 @@ func isTime(t *testing.T, text any) {
 	require.WithinDuration(t, time.Now(), at, time.Hour)
 }
 
-// gone wants the 404 with a body that KV v2 gives of a version that was deleted or destroyed.
+// gone wants the 404 with a body that KV v2 answers for a version that was deleted or destroyed.
 func (a answer) gone(version int, destroyed bool) {
 	a.e.t.Helper()
 	a.refused(http.StatusNotFound)

@@ -34,7 +34,7 @@ func (e *engine) scrape() map[string]*dto.MetricFamily {
 	return families
 }
 
-// metric gives the value of the metric whose labels have these values; NaN if there is none.
+// metric returns the value of the metric whose labels have these values; NaN if there is none.
 func metric(families map[string]*dto.MetricFamily, name string, labels ...string) float64 {
 	for _, m := range families[metricPrefix+name].GetMetric() {
 		var got []string

@@ -173,7 +173,7 @@ func checkAndSet(t *testing.T, e *engine) {
 	e.holds("one", "hidden-1", "hidden-2")
 	e.write("secrets/one", fields{"value": "hidden-3", "cas": 1}).refused(http.StatusBadRequest, casRefusal, "it is 2")
 
-	// The current version is the one that a read gives.
+	// The current version is the one that a read returns.
 	e.write("secrets/one/versions/1", fields{"status": "active"}).ok()
 	e.write("secrets/one/versions/2", fields{"status": "inactive"}).ok()
 	e.write("secrets/one", fields{"value": "hidden-3", "cas": 2}).refused(http.StatusBadRequest, casRefusal, "it is 1")

@@ -74,7 +74,7 @@ var statusAnswer = map[string]*framework.FieldSchema{
 	"uptime_seconds":        {Type: framework.TypeInt, Description: "How long ago the plugin's process took the mount on."},
 }
 
-// readStatus gives an answer whatever is wrong: it is the first thing that an operator reads.
+// readStatus answers whatever is wrong: it is the first thing that an operator reads.
 func (b *backend) readStatus(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	m, problem := b.mount(ctx, req)
 	answer := new(probed)
@@ -103,7 +103,7 @@ func (b *backend) readStatus(ctx context.Context, req *logical.Request, _ *frame
 	if problem != nil {
 		problems = append(problems, coded(problem).Error())
 	}
-	// Vault refuses to delete a relative path, so nothing is changed. But before that it says whether the
+	// Vault refuses to delete a relative path, so nothing is changed. But before that it reports whether the
 	// mount may store anything.
 	if err := req.Storage.Delete(ctx, ".."); err != nil && err.Error() == logical.ErrSetupReadOnly.Error() {
 		problems = append(problems, coded(err).Error())

@@ -46,7 +46,7 @@ func (r standbyRead) Properties() framework.OperationProperties {
 	return properties
 }
 
-// loadForStandby sees to it that the config is known, which says whether a standby may answer. What is
+// loadForStandby sees to it that the config is known, which decides whether a standby may answer. What is
 // wrong with it the handler says.
 func (b *backend) loadForStandby(ctx context.Context, req *logical.Request) {
 	if b.mounted.Load() != nil {

@@ -88,7 +88,7 @@ func givenCAS(d *framework.FieldData) (*int, error) {
 // maxDescription keeps a description out of the size of a value; ABEJA's own limit is unknown.
 const maxDescription = 10_000
 
-// decodeValue gives the bytes that are to be stored, or nil when no value is given.
+// decodeValue returns the bytes that are to be stored, or nil when no value is given.
 func decodeValue(d *framework.FieldData) ([]byte, error) {
 	encoding, encoded := d.Get("encoding").(string), false
 	switch encoding {
@@ -154,7 +154,7 @@ func encodeValue(data map[string]any, value []byte) {
 	data["encoding"] = "base64"
 }
 
-// parseExpiry gives the zero time for empty text, which clears the expiry.
+// parseExpiry returns the zero time for empty text, which clears the expiry.
 func parseExpiry(text string) (*time.Time, error) {
 	if text == "" {
 		return new(time.Time), nil

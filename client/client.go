@@ -247,7 +247,7 @@ type call struct {
 	answer    reader
 }
 
-// do makes a call. Every error it gives is an *Error, or the context's own when the caller gave up.
+// do makes a call. Every error it returns is an *Error, or the context's own when the caller gave up.
 func (c *Client) do(ctx context.Context, k call) error {
 	err := c.try(ctx, k)
 	if failed, ok := err.(*Error); ok && c.observeError != nil {
@@ -341,7 +341,7 @@ func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, e
 	return req, nil
 }
 
-// readBounded gives what can be read, and never nil without an error.
+// readBounded returns what can be read, and never nil without an error.
 func readBounded(r io.Reader) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
 	if err != nil {
@@ -371,7 +371,7 @@ func parts(body []byte) int {
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// ValidID says whether text can be an id. That is looser than the 13 digits that ABEJA gives out,
+// ValidID reports whether text can be an id. That is looser than the 13 digits that ABEJA assigns,
 // and strict enough that an id is always one path segment.
 func ValidID(id string) bool { return idForm.MatchString(id) }
 

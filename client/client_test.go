@@ -97,7 +97,7 @@ func exchanges() []exchange {
 	}
 }
 
-// callOf gives the call that stands for its kind in tests of what all have in common.
+// callOf returns the call that stands for its kind in tests of what all have in common.
 func callOf(op Op) func(context.Context, *Client) error {
 	for _, x := range exchanges() {
 		if x.op == op {
@@ -197,7 +197,7 @@ func TestTheFingerprintTellsApartWhatABEJAMayShowDifferentThings(t *testing.T) {
 	require.Equal(t, one.Fingerprint(), same.Fingerprint())
 }
 
-// asError gives the *Error that every failed call must come with.
+// asError returns the *Error that every failed call must come with.
 func asError(t testing.TB, err error) *Error {
 	t.Helper()
 	var e *Error

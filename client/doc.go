@@ -12,7 +12,7 @@
 //   - A secret is found by its id alone; a name is found by reading the list, in pages of at most 100.
 //   - A secret's value is that of a version. A new value is a new version; an inactive version keeps
 //     its value. Values come only where [ReadOptions] asks for them.
-//   - Values travel in base64. Times are RFC 3339 with any offset; the client gives them in UTC.
+//   - Values travel in base64. Times are RFC 3339 with any offset; the client returns them in UTC.
 //   - Names are unique in the organization.
 //
 // ABEJA leaves open, and the client works either way: whether null or "" clears a description or an

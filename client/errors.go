@@ -97,7 +97,7 @@ func (e *Error) fact() string {
 	return fmt.Sprintf("status %d %s", e.Status, http.StatusText(e.Status))
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is sorts an error under exactly one of the package's Err values.

@@ -38,5 +38,5 @@ func (e *NotAskedError) Error() string {
 		e.Since.UTC().Format(time.RFC3339), e.Why.fact(), max(0, time.Until(e.Next)).Round(time.Second))
 }
 
-// Unwrap gives how ABEJA fails.
+// Unwrap returns how ABEJA fails.
 func (e *NotAskedError) Unwrap() error { return e.Why }

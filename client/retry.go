@@ -42,7 +42,7 @@ func backoff(shortest, longest time.Duration, repetition int, resp *http.Respons
 
 type onceKey struct{}
 
-// Once gives a context with which a call is sent one time, however it ends: for a caller who has
+// Once returns a context with which a call is sent one time, however it ends: for a caller who has
 // something to fall back on and need not wait.
 func Once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
 
@@ -88,7 +88,7 @@ func final(err error) bool {
 	return errors.As(err, &cert) || errors.Is(err, errTooLarge) || errors.Is(err, errOverLimit) || errors.As(err, new(*NotAskedError))
 }
 
-// fits says whether the wait that ABEJA asks for ends before the caller's deadline.
+// fits reports whether the wait that ABEJA asks for ends before the caller's deadline.
 func fits(ctx context.Context, resp *http.Response) bool {
 	deadline, ok := ctx.Deadline()
 	return !ok || time.Until(deadline) > retryAfter(resp)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// MaxPage is the largest page that ABEJA gives, for secrets and for versions.
+// MaxPage is the largest page that ABEJA returns, for secrets and for versions.
 const MaxPage = 100
 
 // Secret is a named secret of the organization, with the versions that ABEJA sent along.
@@ -143,7 +143,7 @@ func (p *SecretPage) read(c *Client, raw []byte) error {
 	return err
 }
 
-// ListSecrets gives one page of the organization's secrets.
+// ListSecrets returns one page of the organization's secrets.
 func (c *Client) ListSecrets(ctx context.Context, opts ListOptions) (*SecretPage, error) {
 	q, err := opts.query(OpListSecrets)
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *Client) ListSecrets(ctx context.Context, opts ListOptions) (*SecretPage
 	return &page, nil
 }
 
-// GetSecret gives one secret with its versions.
+// GetSecret returns one secret with its versions.
 func (c *Client) GetSecret(ctx context.Context, id string, opts ReadOptions) (*Secret, error) {
 	return c.secret(ctx, call{op: OpGetSecret, method: http.MethodGet, query: opts.query()}, id)
 }

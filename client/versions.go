@@ -88,7 +88,7 @@ func (p *VersionPage) read(c *Client, raw []byte) error {
 	return err
 }
 
-// ListVersions gives one page of a secret's versions.
+// ListVersions returns one page of a secret's versions.
 func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOptions) (*VersionPage, error) {
 	path, err := idPath(OpListVersions, "/secrets/%s/versions", secretID)
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOpt
 	return &page, nil
 }
 
-// GetVersion gives one version.
+// GetVersion returns one version.
 func (c *Client) GetVersion(ctx context.Context, secretID, versionID string, opts ReadOptions) (*Version, error) {
 	v, err := c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query()}, secretID, versionID)
 	if err == nil && opts.Values && v.Odd && v.Value == nil {
@@ -121,7 +121,7 @@ func (c *Client) GetVersion(ctx context.Context, secretID, versionID string, opt
 	return v, err
 }
 
-// CreateVersion gives a secret a new value, which must not be empty. It is sent once: after an
+// CreateVersion adds a version with a new value to a secret, which must not be empty. It is sent once: after an
 // error with OutcomeUnknown the version may exist.
 func (c *Client) CreateVersion(ctx context.Context, secretID string, value []byte) (*Version, error) {
 	path, err := idPath(OpCreateVersion, "/secrets/%s/versions", secretID)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs the simulator until the test ends and gives what it printed to export.
+// start runs the simulator until the test ends and returns what it printed to export.
 func start(t *testing.T, args ...string) map[string]string {
 	ctx, cancel := context.WithCancel(t.Context())
 	stdout, printed := io.Pipe()

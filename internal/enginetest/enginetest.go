@@ -90,7 +90,7 @@ func Do(ctx context.Context, b logical.Backend, req *logical.Request) (*logical.
 	return b.HandleRequest(ctx, req)
 }
 
-// Answer is what Vault's API gives.
+// Answer is what Vault's API answers.
 type Answer struct {
 	Status   int
 	Data     map[string]any

@@ -98,7 +98,7 @@ func (l *faultList) add(f Fault) error {
 	return nil
 }
 
-// take gives the fault that strikes a call of this kind, if any, and what is closed when it is cleared.
+// take returns the fault that strikes a call of this kind, if any, and what is closed when it is cleared.
 func (l *faultList) take(op Op) (f Fault, cleared <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

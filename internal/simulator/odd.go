@@ -53,7 +53,7 @@ func (s *Simulator) makeOdd(name string, kind Odd, number int) error {
 	return nil
 }
 
-// is tells whether the record of a secret is odd in that way, or that of its version with that number.
+// is reports whether the record of a secret is odd in that way, or that of its version with that number.
 func (sec *secret) is(kind Odd, version int) bool {
 	return slices.Contains(sec.odd, oddity{kind, version})
 }

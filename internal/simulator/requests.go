@@ -57,7 +57,7 @@ func (w *loggedWriter) WriteHeader(status int) {
 // Unwrap lets http.ResponseController flush.
 func (w *loggedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Requests gives the last calls that arrived, at most 10,000, oldest first.
+// Requests returns the last calls that arrived, at most 10,000, oldest first.
 func (s *Simulator) Requests() []Request {
 	l := &s.requests
 	l.mu.Lock()

@@ -20,7 +20,7 @@ type object struct {
 	created, updated time.Time
 }
 
-// newObject gives ids of 13 digits that are in no order, as ABEJA's are. They are the same in each run.
+// newObject returns ids of 13 digits that are in no order, as ABEJA's are. They are the same in each run.
 func (s *Simulator) newObject() object {
 	const step, ids = 2_718_281_828_459, 9_000_000_000_000 // no common divisor, so that no id repeats
 	s.lastID = (s.lastID + step) % ids
@@ -147,7 +147,7 @@ type deleted struct {
 	at time.Time
 }
 
-// listed gives the secrets that the list shows, in its order.
+// listed returns the secrets that the list shows, in its order.
 func (s *Simulator) listed() []*secret {
 	lag := s.behavior.ListLag
 	if lag == 0 {
@@ -163,19 +163,19 @@ func (s *Simulator) listed() []*secret {
 	return slices.DeleteFunc(list, func(sec *secret) bool { return time.Since(sec.created) < lag })
 }
 
-// pageOf gives the asked page of a list, and whether more come after it.
+// pageOf returns the asked page of a list, and whether more come after it.
 func pageOf[T any](list []T, c call) (page []T, hasNext bool) {
 	start := min(c.offset, len(list))
 	end := min(start+c.limit, len(list))
 	return list[start:end], end < len(list)
 }
 
-// hidden tells whether a secret cannot be read because it has expired.
+// hidden reports whether a secret cannot be read because it has expired.
 func (s *Simulator) hidden(sec *secret) bool {
 	return s.behavior.ExpiredIs404 && !sec.expires.IsZero() && !sec.expires.After(time.Now())
 }
 
-// find gives the secret with the id in c.
+// find returns the secret with the id in c.
 func (s *Simulator) find(c call) (*secret, *apiError) {
 	sec, ok := s.byID[c.secretID]
 	if !ok {
@@ -184,7 +184,7 @@ func (s *Simulator) find(c call) (*secret, *apiError) {
 	return sec, nil
 }
 
-// findReadable gives the secret with the id in c, unless it is hidden.
+// findReadable returns the secret with the id in c, unless it is hidden.
 func (s *Simulator) findReadable(c call) (*secret, *apiError) {
 	sec, err := s.find(c)
 	if err != nil {

@@ -240,7 +240,7 @@ const (
 
 var ops = []Op{ListSecrets, GetSecret, CreateSecret, UpdateSecret, DeleteSecret, ListVersions, GetVersion, CreateVersion, UpdateVersion, DeleteVersion}
 
-// route finds which of the ten calls a request is. For any other it gives the error to answer with.
+// route finds which of the ten calls a request is. For any other it returns the error to answer with.
 func route(r *http.Request) (call, *apiError) {
 	notFound := &apiError{status: 404, code: "not_found", description: "no such path"}
 	rest, ok := strings.CutPrefix(r.URL.Path, "/secret-manager/organizations/")

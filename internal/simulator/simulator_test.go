@@ -37,7 +37,7 @@ func (c caller) request(method, path, body string) *http.Request {
 	return req
 }
 
-// do sends a request and gives the answer, read to its end.
+// do sends a request and returns the answer, read to its end.
 func (c caller) do(req *http.Request) (*http.Response, string) {
 	resp, err := c.client.Do(req)
 	require.NoError(c.t, err)
@@ -52,7 +52,7 @@ func (c caller) call(method, path, body string) (status int, answer string) {
 	return resp.StatusCode, answer
 }
 
-// must makes a call that has to succeed and gives the decoded answer.
+// must makes a call that has to succeed and returns the decoded answer.
 func (c caller) must(method, path, body string) map[string]any {
 	c.t.Helper()
 	status, answer := c.call(method, path, body)

@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// Transport gives a way to the simulator that needs no network: whatever host a request names, over
+// Transport returns a way to the simulator that needs no network: whatever host a request names, over
 // http or https, it reaches the simulator through a pipe in memory. It is net/http on both sides, and
 // each call has its own connection and leaves no goroutine behind, so it works inside testing/synctest.
 func (s *Simulator) Transport() http.RoundTripper {

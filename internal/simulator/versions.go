@@ -65,7 +65,7 @@ func (s *Simulator) versionJSON(sec *secret, v *version, value bool) versionJSON
 	return out
 }
 
-// versionsJSON gives all versions in the order of lists.
+// versionsJSON returns all versions in the order of lists.
 func (s *Simulator) versionsJSON(sec *secret, values bool) []versionJSON {
 	sorted := slices.SortedFunc(slices.Values(sec.versions), func(a, b *version) int { return s.compare(a.object, b.object) })
 	out := make([]versionJSON, len(sorted))
@@ -93,7 +93,7 @@ func (s *Simulator) listVersions(c call) (any, *apiError) {
 	}{pagination{len(page), hasNext, c.limit, c.offset}, page}, nil
 }
 
-// findVersion gives the version of sec with the id in c.
+// findVersion returns the version of sec with the id in c.
 func (s *Simulator) findVersion(sec *secret, c call) (*version, *apiError) {
 	for _, v := range sec.versions {
 		if v.id == c.version {

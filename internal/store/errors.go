@@ -67,7 +67,7 @@ func (e *PartialError) Error() string {
 	return fmt.Sprintf("the value is stored as version %d, but the rest is not: %v", e.Version, e.Err)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *PartialError) Unwrap() error { return e.Err }
 
 // UnknownOutcomeError is a write of which it could not be found out whether ABEJA did it.
@@ -78,7 +78,7 @@ func (e *UnknownOutcomeError) Error() string {
 	return e.Err.Error() + "; whether ABEJA stored it is not known"
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
 
 func outcomeUnknown(err error) bool {

@@ -40,7 +40,7 @@ type Item struct {
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
 
-// ValidName says whether a secret can have this name: ASCII letters, digits, '_' and '-'. The
+// ValidName reports whether a secret can have this name: ASCII letters, digits, '_' and '-'. The
 // length is AWS Secrets Manager's, where ABEJA keeps the values.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
 

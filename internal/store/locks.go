@@ -16,7 +16,7 @@ type lock struct {
 	users int           // holder and waiters
 }
 
-// acquire waits for the lock of name, and gives the function that releases it.
+// acquire waits for the lock of name, and returns the function that releases it.
 func (l *locks) acquire(ctx context.Context, name string) (release func(), err error) {
 	l.mu.Lock()
 	if l.held == nil {

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// pageSize is the largest page that ABEJA gives.
+	// pageSize is the largest page that ABEJA returns.
 	pageSize = 100
 	// overlap is how many items two neighbouring pages share while nothing is created or
 	// deleted. In a simulation of heavy churn one item left 58 % of the neighbours unjoined,

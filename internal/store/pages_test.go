@@ -25,7 +25,7 @@ type churning struct {
 	made    int
 	fetches int
 	churn   func(*churning) // before each page
-	cap     int             // the largest page that it gives; 0: what was asked for
+	cap     int             // the largest page that it returns; 0: what was asked for
 }
 
 func newChurning(n int, seed uint64, churn func(*churning)) *churning {
@@ -64,7 +64,7 @@ func (c *churning) lister() lister[string] {
 	return lister[string]{stats: new(Stats), fetch: c.fetch, id: func(s string) string { return s }}
 }
 
-// throughout gives the items that existed from the listing's begin to its end.
+// throughout returns the items that existed from the listing's begin to its end.
 func (c *churning) throughout(before []string) []string {
 	return slices.DeleteFunc(slices.Clone(before), func(s string) bool { return c.deleted[s] })
 }

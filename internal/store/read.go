@@ -30,7 +30,7 @@ type Reading struct {
 	Renewing bool
 }
 
-// Read gives a secret with the version that is picked. Identical reads share one call.
+// Read returns a secret with the version that is picked. Identical reads share one call.
 func (s *Store) Read(ctx context.Context, r Ref, p Pick) (Reading, error) {
 	name := s.prefix + r.name
 	if r.id != "" {
@@ -196,7 +196,7 @@ func abejaFails(err error) bool {
 		errors.Is(err, client.ErrRateLimited) || errors.Is(err, client.ErrBadAnswer) && !errors.Is(err, errOtherName)
 }
 
-// Get gives a secret with all its versions and their values, as they are at ABEJA. Identical calls
+// Get returns a secret with all its versions and their values, as they are at ABEJA. Identical calls
 // share one: never change the answer.
 func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
 	var secret *client.Secret
@@ -207,7 +207,7 @@ func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
 	return secret, err
 }
 
-// Versions gives all versions of a secret, without values.
+// Versions returns all versions of a secret, without values.
 func (s *Store) Versions(ctx context.Context, r Ref) (Versions, error) {
 	var versions Versions
 	err := s.withID(ctx, r, func(name, id string) (err error) {

@@ -7,7 +7,7 @@ import (
 
 const (
 	// listLag is how long a list may lack what was created, or show what was deleted. ABEJA keeps
-	// values in AWS Secrets Manager, whose lists are eventually consistent; AWS gives no bound, and
+	// values in AWS Secrets Manager, whose lists are eventually consistent; AWS states no bound, and
 	// speaks of seconds to minutes.
 	listLag = time.Minute
 	// recentLife is how long a change is remembered: while a listing that began within listLag
@@ -55,8 +55,8 @@ func (r *recent) delete(name, id string) {
 	}
 }
 
-// disown forgets that a secret was made: ABEJA no longer gives it to the user that it was made for. What
-// it gives to another says nothing.
+// disown forgets that a secret was made: ABEJA no longer shows it to the user that it was made for. What
+// it returns to another says nothing.
 func (r *recent) disown(by *identity, name, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

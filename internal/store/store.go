@@ -84,7 +84,7 @@ func (s *Store) Inherit(from *Store) {
 // Warm loads the directory in the background.
 func (s *Store) Warm() { s.identity.names.warm(s) }
 
-// Close gives up what the store holds. Its requests under way go on.
+// Close releases what the store holds. Its requests under way go on.
 func (s *Store) Close() {
 	if s.keeping != nil {
 		s.keeping()
@@ -121,7 +121,7 @@ func (s *Store) Exists(ctx context.Context, name string) bool {
 	return s.identity.names.exists(ctx, s, s.prefix+name)
 }
 
-// List gives all secrets as they are now.
+// List returns all secrets as they are now.
 func (s *Store) List(ctx context.Context) (*Listing, error) {
 	all, err := s.identity.names.current(ctx, s)
 	if err != nil {
@@ -246,7 +246,7 @@ const (
 	Newest Pick = -1
 )
 
-// Of gives the version that is picked among those that can be used, or nil. From and Versions.Pick tell
+// Of returns the version that is picked among those that can be used, or nil. From and Versions.Pick tell
 // whether one that cannot be used may be meant.
 func (p Pick) Of(versions []client.Version) *client.Version {
 	var best *client.Version
@@ -281,7 +281,7 @@ func newestNumber(versions []client.Version) int {
 	return 0
 }
 
-// holds says whether a version is in use and has the value.
+// holds reports whether a version is in use and has the value.
 func holds(v *client.Version, value []byte) bool {
 	return v != nil && v.Status == client.Active && bytes.Equal(v.Value, value)
 }

@@ -55,7 +55,7 @@ func (s *Store) Create(ctx context.Context, name string, u Update) (WriteResult,
 	return w, nil
 }
 
-// Absent gives nil when there is surely no such secret, ErrExists when there is one, and else why
+// Absent returns nil when there is surely no such secret, ErrExists when there is one, and else why
 // that is not known.
 func (s *Store) Absent(ctx context.Context, name string) error {
 	_, _, err := s.find(ctx, ByName(name))
@@ -168,7 +168,7 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 	return w, err
 }
 
-// asStored gives the value in the form in which one of the versions has it, or as it is.
+// asStored returns the value in the form in which one of the versions has it, or as it is.
 func (u *Update) asStored(versions []client.Version) []byte {
 	value, newest := u.Value, 0
 	for _, v := range versions {

@@ -77,7 +77,7 @@ type contender struct {
 	run  func(ctx context.Context) (float64, error) // one round
 }
 
-// takeTurns runs each contender once in each round. It gives each one's figures, by round.
+// takeTurns runs each contender once in each round. It returns each one's figures, by round.
 func takeTurns(ctx context.Context, rounds int, contenders []contender) ([]row, error) {
 	rows := make([]row, len(contenders))
 	for range rounds {

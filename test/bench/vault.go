@@ -39,7 +39,7 @@ func mounted(ctx context.Context, t *tools, secrets int, latency time.Duration, 
 	return v, s, stop, err
 }
 
-// read gives the answer as it comes.
+// read returns the answer as it comes.
 func (v *vault) read(ctx context.Context, path string) ([]byte, error) {
 	status, body, err := vaulttest.Send(ctx, http.MethodGet, v.URL()+"/v1/"+path, vaulttest.RootToken, nil)
 	if err == nil && status/100 != 2 {

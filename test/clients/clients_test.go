@@ -82,7 +82,7 @@ func TestClients(t *testing.T) {
 	t.Run("curl", curl)
 }
 
-// page gives one of the code blocks in a language under a heading of docs/clients.md, counted from 0.
+// page returns one of the code blocks in a language under a heading of docs/clients.md, counted from 0.
 func page(t *testing.T, heading, language string, n int) string {
 	t.Helper()
 	text := read(t, repository, "docs/clients.md")
@@ -103,13 +103,13 @@ vault delete abeja/secrets/db_password
 vault write abeja/secrets/db_password value=`+value)
 }
 
-// shell runs commands, of which each must succeed, and gives what they print.
+// shell runs commands, of which each must succeed, and returns what they print.
 func shell(t *testing.T, dir, token, commands string) string {
 	t.Helper()
 	return program(t, dir, token, "sh", "-euc", commands)
 }
 
-// program runs a program to its end and gives what it prints.
+// program runs a program to its end and returns what it prints.
 func program(t *testing.T, dir, token, name string, args ...string) string {
 	t.Helper()
 	out, err := try(t, dir, token, name, args...)
@@ -168,7 +168,7 @@ func installed(t *testing.T, client string, err error) {
 	}
 }
 
-// as gives a Go client that uses a token.
+// as returns a Go client that uses a token.
 func as(t *testing.T, token string) *api.Client {
 	t.Helper()
 	c, err := api.NewClient(api.DefaultConfig())

@@ -38,7 +38,7 @@ func goKV2(t *testing.T) {
 		require.Equal(t, version, got.VersionMetadata.Version)
 		return got.Data
 	}
-	// current demands what a read without a version gives; nil when that version is deleted.
+	// current demands what a read without a version returns; nil when that version is deleted.
 	current := func(version int, want map[string]any) {
 		t.Helper()
 		got, err := kv.Get(ctx, name)
@@ -147,7 +147,7 @@ func goKV2(t *testing.T) {
 	require.Equal(t, 5, metadata.CurrentVersion)
 	require.Len(t, metadata.Versions, 5)
 
-	// A rollback to bytes gives the bytes.
+	// A rollback to bytes restores the bytes.
 	secret := as(t, writer).KVv1("abeja")
 	inBase64 := map[string]any{"value": "/wAB/g==", "encoding": "base64"}
 	require.NoError(t, secret.Put(ctx, "secrets/"+name, inBase64))

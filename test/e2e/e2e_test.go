@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setup gives a script its environment. It has nothing of the caller's: no VAULT_ADDR, no ABEJA
+// setup returns a script its environment. It has nothing of the caller's: no VAULT_ADDR, no ABEJA
 // credential, no home directory to leave a token in.
 func setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)

@@ -154,7 +154,7 @@ func TestLinksOfOperationsAndTroubleshootingLeadSomewhere(t *testing.T) {
 	}
 }
 
-// anchorOf gives the name by which GitHub links to a heading.
+// anchorOf returns the name by which GitHub links to a heading.
 func anchorOf(heading string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -31,7 +31,7 @@ type engines struct {
 	kv, abeja string // the paths of the mounts
 }
 
-// vaultForKV starts Vault's dev server and gives its address.
+// vaultForKV starts Vault's dev server and returns its address.
 func vaultForKV(t *testing.T) string {
 	t.Helper()
 	v, err := programs.Dev(t.Context(), t.TempDir(), "info")
@@ -86,7 +86,7 @@ func (e engines) call(t require.TestingT, method, path, body string) reply {
 	return r
 }
 
-// seen gives all that an answer holds, by the path of the field, as JSON. Times are all alike.
+// seen returns all that an answer holds, by the path of the field, as JSON. Times are all alike.
 func (r reply) seen() map[string]string {
 	fields := map[string]string{}
 	var walk func(path string, v any)
@@ -172,7 +172,7 @@ var (
 	}}
 )
 
-// explains says whether the row covers a field that the engines give as kv and abeja.
+// explains reports whether the row covers a field that the engines give as kv and abeja.
 func (d kvDifference) explains(path, kv, abeja string) bool {
 	return slices.ContainsFunc(d.fields, func(f kvField) bool {
 		return whole(f.path, path) && whole(f.kv, kv) && whole(f.abeja, abeja)
@@ -242,7 +242,7 @@ func TestKVTheSameCallsGiveTheSameAnswersAsVaultsOwnKV(t *testing.T) {
 	require.Equal(t, inDocs, seen, "docs/kv.md has a row for each difference, and for no other")
 }
 
-// compare makes a call on both engines, and gives the rows that explain how their answers differ.
+// compare makes a call on both engines, and returns the rows that explain how their answers differ.
 func (e engines) compare(t *testing.T, c kvCall) map[string]bool {
 	method, rest, _ := strings.Cut(c.call, " ")
 	path, body, _ := strings.Cut(rest, " ")
@@ -534,7 +534,7 @@ func versionsBody(versions []int) string {
 	return fmt.Sprintf(`{"versions":%s}`, list)
 }
 
-// currentOf gives the current_version of an engine, or 0.
+// currentOf returns the current_version of an engine, or 0.
 func (p *kvPair) currentOf(t *rapid.T, on func(t *rapid.T, method, what, body string) reply) int {
 	data, _ := on(t, "GET", "metadata", "").Data.(map[string]any)
 	n, _ := data["current_version"].(json.Number)

@@ -45,7 +45,7 @@ func says(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// message gives the expression for a message of a page. How lines are indented does not matter.
+// message returns the expression for a message of a page. How lines are indented does not matter.
 func message(text string) *regexp.Regexp {
 	expr := `(?m)`
 	for line := range strings.Lines(text) {
@@ -75,7 +75,7 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// sections gives what is under each heading of a page, up to the next heading of any level.
+// sections returns what is under each heading of a page, up to the next heading of any level.
 func sections(text string) map[string]string {
 	under := map[string]string{}
 	heading, inBlock := "", false
@@ -97,7 +97,7 @@ var (
 	fence       = regexp.MustCompile("^( *)```(.*)\n")
 )
 
-// blocksOf gives the code blocks of a section that are in a language, without their indentation.
+// blocksOf returns the code blocks of a section that are in a language, without their indentation.
 func blocksOf(section, language string) (blocks []string) {
 	inBlock, wanted, indent := false, false, ""
 	for line := range strings.Lines(section) {

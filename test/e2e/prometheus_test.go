@@ -175,7 +175,7 @@ func query(ts *testscript.TestScript, expr string) []float64 {
 	return values
 }
 
-// ask gives the data of an answer of Prometheus' API.
+// ask returns the data of an answer of Prometheus' API.
 func ask(ts *testscript.TestScript, path string, parameters url.Values, data any) {
 	resp, err := http.Get(ts.Getenv("PROMETHEUS_URL") + path + "?" + parameters.Encode())
 	ts.Check(err)

@@ -121,7 +121,7 @@ func class(status int) string {
 	return fmt.Sprint(status)
 }
 
-// tables gives a table for each section: a row for each group of faults, a column for each group
+// tables returns a table for each section: a row for each group of faults, a column for each group
 // of operations that the faults meet alike.
 func tables(cells []cell) string {
 	var b strings.Builder

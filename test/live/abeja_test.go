@@ -72,7 +72,7 @@ func connect(t *testing.T, c account, perSecond float64) *abeja {
 	return a
 }
 
-// as gives a client with a credential.
+// as returns a client with a credential.
 func (a *abeja) as(t *testing.T, auth client.Auth) *client.Client {
 	c, err := client.New(client.Config{
 		BaseURL: a.account.url, OrganizationID: a.account.organization, Auth: auth,
@@ -82,7 +82,7 @@ func (a *abeja) as(t *testing.T, auth client.Auth) *client.Client {
 	return c
 }
 
-// raw sends what the client would not send, and gives the status and the JSON of the answer.
+// raw sends what the client would not send, and returns the status and the JSON of the answer.
 func (a *abeja) raw(t *testing.T, method, path string, in any) (status int, out map[string]any) {
 	t.Helper()
 	require.NoError(t, a.ctx.Err())
@@ -164,7 +164,7 @@ func (a *abeja) DeleteSecret(ctx context.Context, id string) error {
 	return err
 }
 
-// number gives a version of a secret by its number.
+// number returns a version of a secret by its number.
 func (a *abeja) number(t *testing.T, id string, number int) client.Version {
 	t.Helper()
 	s, err := a.GetSecret(a.ctx, id, client.ReadOptions{})
@@ -211,7 +211,7 @@ func (a *abeja) listUntil(t *testing.T, want string, is func(mine []client.Secre
 	}
 }
 
-// listed gives the listed secrets with these ids, in ABEJA's order.
+// listed returns the listed secrets with these ids, in ABEJA's order.
 func (a *abeja) listed(t *testing.T, ids ...string) (found []client.Secret) {
 	t.Helper()
 	a.listUntil(t, "all that are there", func(mine []client.Secret) bool {

@@ -150,7 +150,7 @@ func liveRun(t *testing.T, sim *simulator.Simulator, c account, flags ...string)
 	return p
 }
 
-// wait gives what the process printed, which must be no credential, and its status.
+// wait returns what the process printed, which must be no credential, and its status.
 func (p *process) wait() (out string, status int) {
 	p.cmd.Wait()
 	_, _, token, authToken := simulator.New(simulator.Options{}).Credentials()

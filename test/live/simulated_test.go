@@ -37,7 +37,7 @@ var found = []string{
 	"the largest value, and the most versions: 65536 bytes (max_value_bytes=65536); 100 versions (max_versions=100)",
 }
 
-// row gives the place among found of the row that a line is about.
+// row returns the place among found of the row that a line is about.
 func row(t *testing.T, line string) int {
 	t.Helper()
 	for i, known := range found {
@@ -136,7 +136,7 @@ func TestItTellsWhatNoSwitchDoes(t *testing.T) {
 	for name, c := range map[string]struct {
 		switches string
 		findOut  func(t *testing.T, a *abeja) string
-		// refuses gives the status with which a request is refused, or 0. It is the nth of its method and path.
+		// refuses returns the status with which a request is refused, or 0. It is the nth of its method and path.
 		refuses func(method, path string, body map[string]any, nth int) int
 		found   string
 	}{
@@ -270,7 +270,7 @@ func serve(t *testing.T, sim *simulator.Simulator, handler http.HandlerFunc) acc
 	return c
 }
 
-// run runs the whole suite against a simulator, and gives what it finds out.
+// run runs the whole suite against a simulator, and returns what it finds out.
 func run(t *testing.T, sim *simulator.Simulator) (lines []string) {
 	account := serve(t, sim, sim.ServeHTTP)
 	t.Run("suite", func(t *testing.T) {
@@ -280,7 +280,7 @@ func run(t *testing.T, sim *simulator.Simulator) (lines []string) {
 	return lines
 }
 
-// left gives the names of the secrets that the suite has written and not removed.
+// left returns the names of the secrets that the suite has written and not removed.
 func left(sim *simulator.Simulator) []string {
 	answer := httptest.NewRecorder()
 	sim.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/_simulator/secrets", nil))

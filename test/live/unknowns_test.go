@@ -67,7 +67,7 @@ func duplicateName(t *testing.T, a *abeja) string {
 	}
 }
 
-// statusOf gives the status with which ABEJA refused a call.
+// statusOf returns the status with which ABEJA refused a call.
 func statusOf(t *testing.T, err error) int {
 	t.Helper()
 	var refusal *client.Error
@@ -207,7 +207,7 @@ func expired(t *testing.T, a *abeja) string {
 }
 
 func clearing(t *testing.T, a *abeja) string {
-	// cleared gives which of the two fields are clear after they were given this value, each alone.
+	// cleared returns which of the two fields are clear after they were given this value, each alone.
 	cleared := func(name string, value any) (fields []string) {
 		expiry := time.Now().Add(24 * time.Hour)
 		s := a.create(t, client.NewSecret{Name: name, Value: []byte("v"), SecretUpdate: client.SecretUpdate{Description: new("d"), ExpiredAt: &expiry}})

@@ -72,7 +72,7 @@ func (l *load) begin(t *testing.T) {
 	}
 }
 
-// end stops the load and gives its history, once every request is answered.
+// end stops the load and returns its history, once every request is answered.
 func (l *load) end() []operation {
 	var all sync.WaitGroup
 	for _, stop := range l.stops {

@@ -65,7 +65,7 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-// parentOf gives the number of a process's parent.
+// parentOf returns the number of a process's parent.
 func parentOf(pid int) int {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, after, _ := strings.Cut(string(stat), ") ") // what is before may have blanks

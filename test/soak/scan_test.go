@@ -47,7 +47,7 @@ func (m *marks) add(what, text string) {
 	}
 }
 
-// scan gives where and in which form a mark is found.
+// scan returns where and in which form a mark is found.
 func (m *marks) scan(places map[string][]byte) (hits []string) {
 	for _, place := range slices.Sorted(maps.Keys(places)) {
 		for _, form := range slices.Sorted(maps.Keys(m.forms)) {

@@ -73,7 +73,7 @@ func again(t *testing.T, pause time.Duration, step func(n int)) (stop func()) {
 	return stop
 }
 
-// chance gives a source of randomness that the seed determines, another one for each n.
+// chance returns a source of randomness that the seed determines, another one for each n.
 func chance(n int) *rand.Rand { return rand.New(rand.NewPCG(*seed, uint64(n))) }
 
 // eventually asks again and again until ready says so; it fails the test when it has not by then.

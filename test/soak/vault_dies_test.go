@@ -74,7 +74,7 @@ func (l *load) latest() operation {
 	return operation{}
 }
 
-// goodRead waits until some node gives an acknowledged version.
+// goodRead waits until some node returns an acknowledged version.
 func (c *cluster) goodRead(t *testing.T, acknowledged operation) {
 	t.Helper()
 	client := 0

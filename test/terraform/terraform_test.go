@@ -19,7 +19,7 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/enginetest"
 )
 
-// example gives the resources of the example by type and name.
+// example returns the resources of the example by type and name.
 func example(t *testing.T) map[string]*hclsyntax.Block {
 	files, err := filepath.Glob("../../examples/terraform/*.tf")
 	require.NoError(t, err)
