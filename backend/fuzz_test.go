@@ -66,7 +66,7 @@ var operations = []logical.Operation{
 }
 
 // FuzzPaths: whatever the path, only what the mount's own organization has is asked for, only ids
-// that ABEJA has given are named, and a value is shown on that secret's own paths alone.
+// that ABEJA has given are named, and a value is shown only on that secret's own paths.
 func FuzzPaths(f *testing.F) {
 	for _, path := range []string{
 		"secrets/", "secrets/one", "secrets/one/versions/", "secrets/one/versions/1", "secrets/one/versions/01", "secrets/one/versions/1/",

@@ -361,7 +361,7 @@ func TestOfSecretsWithOneNameTheNewestIsMeantAndNoOtherIsGivenOut(t *testing.T) 
 	require.Equal(t, "hidden-1", e.read("secrets/one").ok()["value"])
 	e.read("ids/" + other).refused(http.StatusNotFound)
 
-	// The names are exchanged in the list alone: the secret itself says that it is another.
+	// The names are exchanged only in the list: the secret itself says that it is another.
 	list(fmt.Sprintf(item, other, "one", "2020-01-01T00:00:00Z"), fmt.Sprintf(item, id, "two", "2021-01-01T00:00:00Z"))
 	for _, path := range []string{"secrets/one", "secrets/two", "ids/" + id, "ids/" + other, "data/one"} {
 		e.read(path).refused(http.StatusBadGateway, "another name")

@@ -14,7 +14,7 @@ import (
 )
 
 // KV v2 keeps a map where ABEJA keeps one value. A value that is a JSON object is that map; any
-// other text is the map {"value": text}; what is no text is {"value": base64, "encoding": "base64"}.
+// other text is the map {"value": text}; what is not text is {"value": base64, "encoding": "base64"}.
 // So every map that is written is read back as it was, what others store at ABEJA can be read, and
 // what was read can be written back.
 

@@ -304,7 +304,7 @@ func TestTheCredentialIsNeededAgainToChangeWhereOrAsWhomItIsSent(t *testing.T) {
 		}
 		if kind == "personal_access_token" {
 			e.write("config", fields{"api_url": other.URL, "verify_connection": false}).refused(http.StatusBadRequest, "personal_access_token or auth_token in the same write")
-			// The same user, with or without the prefix, is no change.
+			// The same user, with or without the prefix, is not a change.
 			e.write("config", fields{"user_id": strings.TrimPrefix(before.UserID, "user-")}).ok()
 			e.write("config", fields{"user_id": before.UserID}).ok()
 		}

@@ -104,7 +104,7 @@ func (r *secretRequest) readKV(ctx context.Context, key string, show func(map[st
 	return resp, nil
 }
 
-// kvVersion is the metadata of a secret's version. One that is nil ABEJA has no more: the secret's
+// kvVersion is the metadata of a secret's version. One that is nil ABEJA no longer has: the secret's
 // own time stands for its, since clients refuse an answer without one.
 func kvVersion(number int, v *client.Version, s *client.Secret) map[string]any {
 	about := map[string]any{

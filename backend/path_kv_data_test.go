@@ -318,7 +318,7 @@ func TestKVPatchMergesIntoTheCurrentVersion(t *testing.T) {
 	}
 }
 
-// A patch could only put JSON in the place of what is no object, or lose what Vault does not carry.
+// A patch could only put JSON in the place of what is not an object, or lose what Vault does not carry.
 func TestKVPatchOfWhatIsNoMapIsRefused(t *testing.T) {
 	t.Parallel()
 	for before, says := range map[string]string{

@@ -23,7 +23,7 @@ delete_version_after can only have their defaults. Delete deletes the secret wit
 its versions.`
 )
 
-// maxDestroyed bounds how many versions that ABEJA has no more are shown as destroyed.
+// maxDestroyed bounds how many versions that ABEJA no longer has are shown as destroyed.
 const maxDestroyed = 1000
 
 func (b *backend) pathKVList() *framework.Path {
@@ -113,7 +113,7 @@ func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
 	about := kvVersion(0, v, s)
 	delete(about, "version")
 	delete(about, "custom_metadata")
-	about["created_by"], about["deleted_by"] = nil, nil // ABEJA knows the mount's user alone
+	about["created_by"], about["deleted_by"] = nil, nil // ABEJA knows only the mount's user
 	return about
 }
 

@@ -291,7 +291,7 @@ func expiredSecret(t *testing.T, e *engine) {
 		return []answer{e.read("secrets/one"), e.read("secrets/one", fields{"version": 1}), e.read("secrets/one/versions/1")}
 	}
 	for _, a := range reads() {
-		if a.status == http.StatusNotFound { // some ABEJAs give it out no more
+		if a.status == http.StatusNotFound { // some ABEJAs no longer return it
 			a.refused(http.StatusNotFound, "expired at 2020-01-31", "write a later expired_at")
 			continue
 		}
@@ -400,7 +400,7 @@ func TestAValueThatIsNoTextComesAndGoesInBase64(t *testing.T) {
 	e.holds("two", encoded)
 }
 
-// A client has put U+FFFD in place of what is no UTF-8 before anything is sent.
+// A client has put U+FFFD in place of what is not UTF-8 before anything is sent.
 func TestAValueWithU_FFFDIsStoredWithAWarning(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})

@@ -136,7 +136,7 @@ func checkedSize(value []byte) ([]byte, error) {
 }
 
 // warnReplaced warns of a value or map with U+FFFD. The vault program and other clients put it in place
-// of each byte that is no UTF-8, before they send anything: what the bytes were cannot be known here.
+// of each byte that is not UTF-8, before they send anything: what the bytes were cannot be known here.
 func warnReplaced(resp *logical.Response, written any) {
 	if text, err := json.Marshal(written); resp != nil && err == nil && bytes.Contains(text, []byte("\uFFFD")) {
 		resp.AddWarning("What was written holds the character U+FFFD, which clients put in place of bytes that are no UTF-8 text. " +
@@ -144,7 +144,7 @@ func warnReplaced(resp *logical.Response, written any) {
 	}
 }
 
-// encodeValue puts a value into an answer, in base64 when it is no UTF-8 text.
+// encodeValue puts a value into an answer, in base64 when it is not UTF-8 text.
 func encodeValue(data map[string]any, value []byte) {
 	if utf8.Valid(value) {
 		data["value"] = string(value)

@@ -87,7 +87,7 @@ type Attempt struct {
 
 // Auth is a credential for ABEJA. It prints as a placeholder, so that no log can hold it.
 type Auth struct {
-	// reveal is a func because fmt and the like print no more of it than an address, even of an
+	// reveal is a func because fmt and the like print only its address, even of an
 	// Auth in an unexported field, whose String they do not call.
 	reveal func() credential
 }

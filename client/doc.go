@@ -9,7 +9,7 @@
 //
 // ABEJA documents, or its own SDK shows:
 //
-//   - A secret is found by its id alone; a name is found by reading the list, in pages of at most 100.
+//   - A secret is found only by its id; a name is found by reading the list, in pages of at most 100.
 //   - A secret's value is that of a version. A new value is a new version; an inactive version keeps
 //     its value. Values come only where [ReadOptions] asks for them.
 //   - Values travel in base64. Times are RFC 3339 with any offset; the client returns them in UTC.
@@ -31,7 +31,7 @@
 // use of the connections that were idle then, since a device between may have forgotten them.
 //
 // An answer is used only if it bears the organization and the ids that were asked for. A record in it that
-// cannot be understood costs itself alone: it is set apart, in [SecretPage] and [VersionPage] as Odd and in
+// cannot be understood costs only itself: it is set apart, in [SecretPage] and [VersionPage] as Odd and in
 // [Secret] as OddVersions. No error holds
 // the credential or a submitted value, even where ABEJA repeats them.
 package client

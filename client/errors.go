@@ -176,7 +176,7 @@ func cause(err error) error {
 	return errCut
 }
 
-// refused makes the error of an answer that is no success.
+// refused makes the error of an answer that is not a success.
 func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) error {
 	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp), mayHaveActed: t.mayHaveActed}
 	if resp.StatusCode < 400 {

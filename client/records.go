@@ -21,8 +21,8 @@ func (e foreignError) Error() string { return string(e) }
 
 const errOtherSecret = foreignError("the answer holds a version of another secret")
 
-// readEach reads the records of a list one by one, so that one that cannot be understood costs itself
-// alone.
+// readEach reads the records of a list one by one, so that one that cannot be understood costs only
+// itself.
 func readEach[T any, P interface {
 	*T
 	reader

@@ -96,7 +96,7 @@ func TestAnAnswerThatIsNotTheVersionAskedForIsRefused(t *testing.T) {
 			require.True(t, asError(t, err).OutcomeUnknown(), name)
 			require.Nil(t, made, name)
 			page, err := newClient(t, always(200, `{"versions":[`+versionJSON+`,`+answer+`]}`)).ListVersions(t.Context(), secretID, ListOptions{})
-			if strings.HasPrefix(name, "no ") { // costs itself alone
+			if strings.HasPrefix(name, "no ") { // costs only itself
 				require.NoError(t, err, name)
 				require.Len(t, page.Versions, 1, name)
 				require.Len(t, page.Odd, 1, name)

@@ -15,7 +15,7 @@ const (
 	OddNullName             Odd = "null_name"              // the name is null in the list of secrets
 	OddVersionWithoutNumber Odd = "version_without_number" // there is no version
 	OddVersionWithoutValue  Odd = "version_without_value"  // there is no value, although it is asked for
-	OddBadBase64            Odd = "bad_base64"             // the value is no base64
+	OddBadBase64            Odd = "bad_base64"             // the value is not base64
 )
 
 var oddSecrets, oddVersions = []Odd{OddTimeWithoutZone, OddNullName}, []Odd{OddVersionWithoutNumber, OddVersionWithoutValue, OddBadBase64}

@@ -127,7 +127,7 @@ func (g *LastGood) set(name string, e lastGood) {
 	g.index[i][name], g.dirty[i] = e, true
 }
 
-// has reports whether there is a value on the shelf that is no older than age.
+// has reports whether there is a value on the shelf that is at most as old as age.
 func (g *LastGood) has(name string, age time.Duration) bool {
 	_, ok := g.find(name, age)
 	return ok
@@ -140,14 +140,14 @@ func (g *LastGood) find(name string, age time.Duration) (lastGood, bool) {
 	return e, e.Sum != "" && young(e.Asked, age)
 }
 
-// young reports whether a time that some Vault server has told is no longer ago than age, nor to come:
+// young reports whether a time that some Vault server has told is at most age ago, nor to come:
 // their clocks may differ a little.
 func young(at time.Time, age time.Duration) bool {
 	old := time.Since(at)
 	return old <= age && old >= -time.Minute
 }
 
-// load returns a value from the shelf that is no older than age. Its caller must have read seq before.
+// load returns a value from the shelf that is at most as old as age. Its caller must have read seq before.
 func (g *LastGood) load(ctx context.Context, name string, age time.Duration, seq uint64) (record, bool) {
 	e, ok := g.find(name, age)
 	if !ok {
@@ -188,7 +188,7 @@ func (g *LastGood) enqueue(name string, r record) {
 }
 
 // put puts a value on the shelf, unless it is there, or since says that it must no longer be used. What
-// differs in age alone costs the shelf nothing until lag is exceeded. g.changing is held.
+// differs only in age costs the shelf nothing until lag is exceeded. g.changing is held.
 func (g *LastGood) put(ctx context.Context, name string, r record, since func(string) uint64, lag time.Duration) (wrote bool, err error) {
 	if since(name) > r.seq {
 		return false, nil
@@ -234,7 +234,7 @@ func onlyCurrent(s client.Secret) client.Secret {
 	return s
 }
 
-// sum is the same for values that differ in age alone.
+// sum is the same for values that differ only in age.
 func (v onShelf) sum() string {
 	v.Asked = time.Time{}
 	raw, _ := json.Marshal(v)

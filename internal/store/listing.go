@@ -23,7 +23,7 @@ type Listing struct {
 	// else the whole secret.
 	Odd int
 
-	lost int // records that are no items, since they have no id
+	lost int // records that are not items, since they have no id
 }
 
 // Item is what a listing tells of a secret.

@@ -30,7 +30,7 @@ const (
 )
 
 // page is what one request gave of a list. size counts its records, those too that cannot be
-// understood and are no items.
+// understood and are not items.
 type page[T any] struct {
 	offset, size int
 	items        []T

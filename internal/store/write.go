@@ -241,7 +241,7 @@ func pause(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// Delete deletes a secret with all its versions. One that is surely not there is no error.
+// Delete deletes a secret with all its versions. One that is surely not there is not an error.
 func (s *Store) Delete(ctx context.Context, r Ref) error {
 	var gone struct{ name, id string }
 	err := s.locked(ctx, r.Surely(), func(name, id string) error {

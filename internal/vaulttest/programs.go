@@ -30,7 +30,7 @@ type Programs struct {
 	Tree    string // the repository from which they are
 	Dir     string // what else is to be removed in the end belongs here
 	Bin     string // vault and abeja-simulator
-	Plugins string // the plugin's binaries alone: Vault takes every file there for one
+	Plugins string // only the plugin's binaries: Vault takes every file there for one
 	// TempDir is short, as the path of a socket must be, of which Vault and plugins make some here.
 	TempDir string
 }

@@ -115,7 +115,7 @@ func (v *Vault) Start(ctx context.Context) (err error) {
 // URL is the address as VAULT_ADDR has it.
 func (v *Vault) URL() string { return "http://" + v.Addr }
 
-// Plugins returns the processes of plugins whose binary's name begins so. Linux alone tells.
+// Plugins returns the processes of plugins whose binary's name begins so. Only Linux tells.
 func (v *Vault) Plugins(name string) (pids []int) {
 	binaries, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range binaries {
