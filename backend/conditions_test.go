@@ -123,12 +123,12 @@ func TestTheSameConditionIsTheSameStatusOnEveryPath(t *testing.T) {
 		"ABEJA withholds what has expired, warn": {
 			given:    func(e *engine) { expire(e, true) },
 			statuses: [5]int{404, skip, 404, 404, 404}, but: unseen,
-			says: "^expired at .*Z: ABEJA gives it out no more: write a later expired_at$",
+			says: "^expired at .*Z: ABEJA no longer returns it: set a later expired_at$",
 		},
 		"ABEJA withholds what has expired, deny": {
 			config: fields{"expired_secrets": "deny"}, given: func(e *engine) { expire(e, true) },
 			statuses: [5]int{403, skip, 403, 403, 403}, but: unseen,
-			says: "^the secret has expired at .*Z, and the mount's config has expired_secrets=deny: write a later expired_at$",
+			says: "^the secret has expired at .*Z, and the mount's config has expired_secrets=deny: set a later expired_at$",
 		},
 		"ABEJA shows what has expired, warn": {
 			given:    func(e *engine) { expire(e, false) },
@@ -139,7 +139,7 @@ func TestTheSameConditionIsTheSameStatusOnEveryPath(t *testing.T) {
 			statuses: [5]int{403, skip, succeeds, succeeds, succeeds},
 			// These show no value.
 			but:  map[string]int{"list secrets/NAME/versions/": succeeds, "read metadata/NAME": succeeds},
-			says: "^the secret has expired at .*Z, and the mount's config has expired_secrets=deny: write a later expired_at$",
+			says: "^the secret has expired at .*Z, and the mount's config has expired_secrets=deny: set a later expired_at$",
 		},
 		"no version is active": {
 			given:    func(e *engine) { e.sim.SetStatus("one", 1, "inactive") },
@@ -163,9 +163,9 @@ func TestTheSameConditionIsTheSameStatusOnEveryPath(t *testing.T) {
 		},
 		"ABEJA is down":        {given: fault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503}), statuses: all(502)},
 		"ABEJA hangs up":       {given: fault(simulator.Fault{Kind: simulator.FaultCut}), statuses: all(502)},
-		"a proxy answers":      {given: fault(simulator.Fault{Kind: simulator.FaultHTML}), statuses: all(502), says: "api_url|write the same again"},
+		"a proxy answers":      {given: fault(simulator.Fault{Kind: simulator.FaultHTML}), statuses: all(502), says: "api_url|repeat the write"},
 		"ABEJA limits":         {given: fault(simulator.Fault{Kind: simulator.FaultStatus, Status: 429, RetryAfter: "3600"}), statuses: all(429), says: "wait a little"},
-		"the time is up":       {statuses: all(504), says: "request_timeout|write the same again"},
+		"the time is up":       {statuses: all(504), says: "request_timeout|repeat the write"},
 		"it is not configured": {given: func(e *engine) { e.call(logical.DeleteOperation, "config").ok() }, statuses: all(400), says: "not configured"},
 		"no secret has this name": {
 			asked: func(o secretOperation) (secretOperation, bool) {

@@ -131,15 +131,15 @@ var configFields = map[string]configField{
 	}},
 	"cache_ttl": {in: func(c *config) any { return &c.CacheTTL }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old a value may be that is given without asking ABEJA; 0, the default, asks at each read.",
+		Description: "How old a value may be to be returned without asking ABEJA; 0, the default, asks at each read.",
 	}},
 	"stale_while_revalidate": {in: func(c *config) any { return &c.StaleWhileRevalidate }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "By how much more than cache_ttl a value may be older that is given, with a warning, while ABEJA is asked for a younger one; 0, the default, has the reader wait.",
+		Description: "How much older than cache_ttl a value may be to be returned at once, with a warning, while ABEJA is asked for a newer one; 0, the default, makes the reader wait.",
 	}},
 	"stale_if_error": {in: func(c *config) any { return &c.StaleIfError }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old a value may be that is given, with a warning, when ABEJA fails; 0, the default, gives the error.",
+		Description: "How old a value may be to be returned, with a warning, when ABEJA fails; 0, the default, returns the error.",
 	}},
 	"keep_last_good": {in: func(c *config) any { return &c.KeepLastGood }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeBool, Default: false,
@@ -147,11 +147,11 @@ var configFields = map[string]configField{
 	}},
 	"cache_size": {in: func(c *config) any { return &c.CacheSize }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeInt, Default: 10_000,
-		Description: "How many values cache_ttl and stale_if_error keep in memory at the most, 1 to 1000000.",
+		Description: "How many values cache_ttl and stale_if_error keep in memory at most, 1 to 1000000.",
 	}},
 	"expired_secrets": {in: func(c *config) any { return &c.ExpiredSecrets }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
-		Description: "What a read of an expired secret does: 'warn' gives it with a warning, 'deny' refuses with 403.",
+		Description: "What a read of an expired secret does: 'warn' returns it with a warning, 'deny' refuses with 403.",
 	}},
 	"name_prefix": {in: func(c *config) any { return &c.NamePrefix }, FieldSchema: framework.FieldSchema{
 		Type:        framework.TypeString,
@@ -159,7 +159,7 @@ var configFields = map[string]configField{
 	}},
 	"standby_max_age": {in: func(c *config) any { return &c.StandbyMaxAge }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeDurationSecond, Default: 0,
-		Description: "How old an answer may be that a standby gives by itself, on servers whose standbys can; 0, the default, has the active node answer.",
+		Description: "How old an answer may be that a standby returns by itself, on servers whose standbys can; 0, the default, has the active node answer.",
 	}},
 	"verify_connection": {FieldSchema: framework.FieldSchema{
 		Type: framework.TypeBool, Default: true,
@@ -248,7 +248,7 @@ func (c *config) check() error {
 	case max(c.CacheTTL, c.StaleWhileRevalidate, c.StaleIfError) > maxAge:
 		return badRequest("cache_ttl, stale_while_revalidate and stale_if_error must be at most 720h")
 	case c.KeepLastGood && c.StaleIfError == 0:
-		return badRequest("keep_last_good needs stale_if_error, which says how old a value may be that is given out")
+		return badRequest("keep_last_good needs stale_if_error, which says how old a returned value may be")
 	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
 		return badRequest("cache_size must be 1 to 1000000")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
@@ -271,7 +271,7 @@ func checkURL(raw string) error {
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return nil
 	}
-	return badRequest("api_url must begin with https://, since the credential goes there; http:// is for loopback addresses alone")
+	return badRequest("api_url must begin with https://, since the credential goes there; http:// is only for loopback addresses")
 }
 
 func loopback(host string) bool {

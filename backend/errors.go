@@ -45,9 +45,9 @@ type wording struct {
 var wordings = []wording{
 	{setupReadOnly, http.StatusInternalServerError, "",
 		"Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"},
-	{is[*deniedError], http.StatusForbidden, "", "write a later expired_at"},
+	{is[*deniedError], http.StatusForbidden, "", "set a later expired_at"},
 	{of(errGone), http.StatusNotFound, "", "write it again by its name, with a value, to create it"},
-	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA gives it out no more: write a later expired_at"},
+	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA no longer returns it: set a later expired_at"},
 	{of(store.ErrIncomplete), http.StatusBadGateway, "", "secrets come and go too fast at ABEJA: try again"},
 	{of(store.ErrUnnamed), http.StatusBadGateway, "", "correct its record at ABEJA, and see odd_records in status"},
 	{of(store.ErrOdd), http.StatusBadGateway, "", "read another version with version=N, or replace this one: write a value with cas=N"},
@@ -118,9 +118,9 @@ func coded(err error) error {
 	if is[*store.UnknownOutcomeError](err) {
 		var call *client.Error
 		if errors.As(err, &call) && (call.Op == client.OpCreateSecret || call.Op == client.OpCreateVersion) {
-			advice = "write the same again: what is stored already is not stored twice"
+			advice = "repeat the write; nothing is stored twice"
 		} else {
-			advice += "; to repeat it is safe"
+			advice += "; it is safe to repeat"
 		}
 	}
 	return logical.CodedError(status, fact+": "+advice)

@@ -222,7 +222,7 @@ func TestAWriteWithoutAKnownOutcomeSaysToRepeatIt(t *testing.T) {
 	// ABEJA has made it, the answer is lost, and then nothing can be found out.
 	e.sim.AddFault(simulator.Fault{Op: simulator.CreateSecret, Kind: simulator.FaultCut, AfterActing: true, Count: 1})
 	e.sim.AddFault(simulator.Fault{Op: simulator.ListSecrets, Kind: simulator.FaultCut})
-	e.write("secrets/three", fields{"value": "hidden-3"}).refused(http.StatusBadGateway, "not known", "write the same again")
+	e.write("secrets/three", fields{"value": "hidden-3"}).refused(http.StatusBadGateway, "not known", "repeat the write")
 	e.sim.ClearFaults()
 
 	// The same again: the name is taken by now, and its value is this one.

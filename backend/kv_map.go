@@ -131,7 +131,7 @@ func encodeMap(m map[string]any) ([]byte, error) {
 
 func encodeObject(m map[string]any) ([]byte, error) {
 	if !exact(m) {
-		return nil, badRequest("data has a whole number beyond 2^53, of which Vault keeps no exact digits on the way to a plugin: give it as a string")
+		return nil, badRequest("data has a whole number beyond 2^53, which Vault does not pass exactly to a plugin: give it as a string")
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -149,9 +149,9 @@ func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
 	m := merged(decodeMap(stored), patch)
 	switch {
 	case has != "":
-		return nil, badRequest("the secret holds a JSON object with %s, so nothing can be merged into it: read it at secrets/NAME, and write the whole of it there", has)
+		return nil, badRequest("the secret holds a JSON object with %s, so nothing can be merged into it: read it at secrets/NAME, and write the whole secret there", has)
 	case !utf8.Valid(stored):
-		return nil, badRequest("the secret holds bytes that are no text, so nothing can be merged into them: write the whole of it")
+		return nil, badRequest("the secret holds bytes that are not text, so nothing can be merged into them: write the whole secret")
 	case sameMap(m)(stored):
 		return stored, nil
 	case object != nil:
@@ -159,7 +159,7 @@ func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
 	}
 	value, err := encodeMap(m)
 	if object, _ := jsonObject(value); err == nil && object != nil {
-		return nil, badRequest("the secret holds text and no map, so a patch can change 'value' alone, to other text: to make it a map write the whole of it")
+		return nil, badRequest("the secret holds text, not a map, so a patch can only change 'value', to other text: to make it a map, write the whole secret")
 	}
 	return value, err
 }

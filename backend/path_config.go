@@ -21,7 +21,7 @@ personal_access_token, or auth_token. Fields that are not given keep their value
     vault write abeja/config organization_id=ID user_id=ID personal_access_token=-
 
 The write asks ABEJA whether it accepts the credential, and stores nothing if not;
-verify_connection=false stores unasked. The credential is never returned. Changing
+verify_connection=false stores it without checking. The credential is never returned. Changing
 api_url, ca_cert or user_id needs the credential again, so that who may write here
 cannot have the stored one sent elsewhere.`
 )
@@ -173,7 +173,7 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 
 // refusedConfig words what ABEJA said to a connection that is to be stored.
 func refusedConfig(err error) error {
-	const unasked = "; nothing is stored (verify_connection=false stores unasked)"
+	const unasked = "; nothing is stored (verify_connection=false stores it without checking)"
 	if errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNotFound) {
 		return badRequest("ABEJA does not accept the credential for this organization: check organization_id, user_id and the token%s", unasked)
 	}
@@ -218,7 +218,7 @@ func changedConfig(stored *config, d *framework.FieldData) (config, error) {
 	pat, token := given(d, "personal_access_token"), given(d, "auth_token")
 	switch {
 	case token && (pat || given(d, "user_id")):
-		return c, badRequest("two kinds of credential are given: give user_id and personal_access_token, or auth_token alone")
+		return c, badRequest("two kinds of credential are given: give user_id and personal_access_token, or only auth_token")
 	case pat:
 		c.AuthToken = ""
 	case token:

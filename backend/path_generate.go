@@ -18,8 +18,8 @@ const (
 	generateDescription = `
 Write stores a new random value in the secret, which it creates when there is none. The
 value is made by a password policy of Vault, or of length characters drawn evenly from
-charset. It is returned only with return_value=true. A policy that allows the length alone
-lets somebody rotate secrets without ever seeing one. To deny return_value is not enough: of
+charset. It is returned only with return_value=true. A policy that allows only the length
+lets somebody rotate secrets without ever seeing one. Denying return_value is not enough: with
 length=8 charset=ab there are only 256 values.
 
     path "abeja/generate/*" {
@@ -32,7 +32,7 @@ length=8 charset=ab there are only 256 values.
 
 func (b *backend) pathGenerate() *framework.Path {
 	answer := map[string]*framework.FieldSchema{
-		"value": {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The value, with return_value=true alone."},
+		"value": {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The value, only with return_value=true."},
 	}
 	for name, schema := range writeAnswer {
 		answer[name] = schema

@@ -23,7 +23,7 @@ const (
 	dataDescription = `
 The same secrets as at secrets/NAME, in the shape of the KV version 2 engine, for the
 clients that speak it. A value that is a JSON object is the data; any other text is
-{"value": TEXT}, and what is no text {"value": BASE64, "encoding": "base64"}. What was
+{"value": TEXT}, and what is not text {"value": BASE64, "encoding": "base64"}. What was
 read can be written back. A patch needs an object to merge into.
 
 The current version is the newest, as in KV version 2: when it is inactive the secret is
@@ -56,7 +56,7 @@ func (b *backend) pathKVData() *framework.Path {
 			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVData), Summary: "Write a new version.", DisplayAttrs: verb("write"), Responses: written},
 			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(patchKVData), Summary: "Merge into the current version.", DisplayAttrs: verb("patch"), Responses: written},
 			logical.DeleteOperation: &framework.PathOperation{
-				Callback: b.onSecret(deleteKVData), Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete brings it back."),
+				Callback: b.onSecret(deleteKVData), Summary: "Make the newest version inactive.", DisplayAttrs: verb("delete"), Responses: noContent("Deleted; undelete restores it."),
 			},
 		},
 	}
@@ -66,7 +66,7 @@ var kvVersionAnswer = map[string]*framework.FieldSchema{
 	"version":         {Type: framework.TypeInt, Description: "The version's number."},
 	"created_time":    {Type: framework.TypeString, Description: "When the version was made."},
 	"deletion_time":   {Type: framework.TypeString, Description: "When the version was made inactive, or empty."},
-	"destroyed":       {Type: framework.TypeBool, Description: "Whether ABEJA has the version no more."},
+	"destroyed":       {Type: framework.TypeBool, Description: "Whether ABEJA no longer has the version."},
 	"custom_metadata": {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
 }
 

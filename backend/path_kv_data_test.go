@@ -322,9 +322,9 @@ func TestKVPatchMergesIntoTheCurrentVersion(t *testing.T) {
 func TestKVPatchOfWhatIsNoMapIsRefused(t *testing.T) {
 	t.Parallel()
 	for before, says := range map[string]string{
-		"text":                            "text and no map",
-		`["hidden"]`:                      "text and no map",
-		`{"hidden":1`:                     "text and no map",
+		"text":                            "text, not a map",
+		`["hidden"]`:                      "text, not a map",
+		`{"hidden":1`:                     "text, not a map",
 		"\xffhidden":                      "bytes that are no text",
 		`{"hidden":1234567890123456789}`:  "loses digits",
 		`{"hidden":9007199254740992}`:     "loses digits",
@@ -336,9 +336,9 @@ func TestKVPatchOfWhatIsNoMapIsRefused(t *testing.T) {
 		e.sim.Create("one", []byte(before))
 		read := e.kvGet("data/one").ok()["data"]
 		for _, patch := range []fields{{"a": "hidden-1"}, {"value": nil}, {"value": `{"a":"hidden-1"}`}, {"value": 1}, {"value": ""}, {"a": fields{"b": nil}}} {
-			e.kvPatch("data/one", fields{"data": patch}).refused(http.StatusBadRequest, says, "write the whole of it")
+			e.kvPatch("data/one", fields{"data": patch}).refused(http.StatusBadRequest, says, "write the whole secret")
 		}
-		if says != "text and no map" {
+		if says != "text, not a map" {
 			for _, patch := range []fields{{}, {"value": "hidden-1"}, {"value": "/w=="}, {"encoding": nil}} {
 				e.kvPatch("data/one", fields{"data": patch}).refused(http.StatusBadRequest, says)
 			}

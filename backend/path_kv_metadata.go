@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	metadataSynopsis    = "What KV version 2 tells of a secret beside its values."
+	metadataSynopsis    = "What KV version 2 says about a secret besides its values."
 	metadataDescription = `
-Read gives the secret's versions with their times and state. custom_metadata has one key,
+Read returns the secret's versions with their times and state. custom_metadata has one key,
 'description': ABEJA has room for no other. max_versions, cas_required and
 delete_version_after can only have their defaults. Delete deletes the secret with all
 its versions.`
@@ -28,7 +28,7 @@ const maxDestroyed = 1000
 
 func (b *backend) pathKVList() *framework.Path {
 	return b.listPath("metadata/?$", "kv-secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA tells of each.", func(item store.Item) string { return item.Name })
+		"The names, and what ABEJA says about each.", func(item store.Item) string { return item.Name })
 }
 
 func (b *backend) pathKVMetadata() *framework.Path {
@@ -54,7 +54,7 @@ func (b *backend) pathKVMetadata() *framework.Path {
 			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set the description.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
 			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set or clear the description.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
 			logical.ListOperation:   &framework.PathOperation{Callback: emptyFolder, Unpublished: true},
-			logical.DeleteOperation: &framework.PathOperation{Callback: b.onSecret(deleteKVMetadata), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("There is no such secret any more.")},
+			logical.DeleteOperation: &framework.PathOperation{Callback: b.onSecret(deleteKVMetadata), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("The secret no longer exists.")},
 		},
 	}
 }
@@ -69,7 +69,7 @@ var kvMetadataAnswer = map[string]*framework.FieldSchema{
 	"cas_required":         {Type: framework.TypeBool, Description: "Always false."},
 	"delete_version_after": {Type: framework.TypeString, Description: "Always '0s'."},
 	"custom_metadata":      {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
-	"last_updated_by":      {Type: framework.TypeMap, Description: "Always null: ABEJA knows the mount's user alone."},
+	"last_updated_by":      {Type: framework.TypeMap, Description: "Always null: ABEJA knows only the mount's user."},
 }
 
 // emptyFolder lists what lies below a name: nothing, since names at ABEJA have no slash.
@@ -136,7 +136,7 @@ func writeKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, 
 		text, ok := value.(string)
 		switch {
 		case key != "description":
-			return nil, badRequest("custom_metadata can have the key 'description' alone: ABEJA has room for no other")
+			return nil, badRequest("custom_metadata can only have the key 'description': ABEJA has no room for others")
 		case value == nil && r.req.Operation == logical.PatchOperation:
 		case !ok || text == "" || len(text) > maxDescription:
 			return nil, badRequest("custom_metadata's description must be text of 1 to %d bytes", maxDescription)

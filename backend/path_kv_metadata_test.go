@@ -82,9 +82,9 @@ func TestKVMetadataHasRoomForADescriptionAlone(t *testing.T) {
 			custom any
 			says   string
 		}{
-			{fields{"owner": "me"}, "custom_metadata can have the key 'description' alone"},
-			{fields{"description": "x", "owner": "me"}, "custom_metadata can have the key 'description' alone"},
-			{fields{"owner": nil}, "custom_metadata can have the key 'description' alone"},
+			{fields{"owner": "me"}, "custom_metadata can only have the key 'description'"},
+			{fields{"description": "x", "owner": "me"}, "custom_metadata can only have the key 'description'"},
+			{fields{"owner": nil}, "custom_metadata can only have the key 'description'"},
 			{fields{"description": ""}, "1 to 10000 bytes"},
 			{fields{"description": strings.Repeat("x", 10_001)}, "1 to 10000 bytes"},
 			{fields{"description": 5}, "must be text"},

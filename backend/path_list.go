@@ -22,7 +22,7 @@ func (b *backend) listPath(pattern, suffix, synopsis, description, answer string
 		HelpDescription: strings.TrimSpace(description),
 		Fields: map[string]*framework.FieldSchema{
 			"after": {Type: framework.TypeString, Query: true, Description: "List what comes after this key."},
-			"limit": {Type: framework.TypeInt, Query: true, Description: "List at most so many; 0, the default, lists all."},
+			"limit": {Type: framework.TypeInt, Query: true, Description: "List at most this many; 0, the default, lists all."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation: &framework.PathOperation{
@@ -32,7 +32,7 @@ func (b *backend) listPath(pattern, suffix, synopsis, description, answer string
 				},
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: answer, Fields: map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "What can be read."},
-					"key_info": {Type: framework.TypeMap, Description: "What ABEJA tells of each key."},
+					"key_info": {Type: framework.TypeMap, Description: "What ABEJA says about each key."},
 				}}}},
 			},
 		},

@@ -22,7 +22,7 @@ that name; limit=N ends it after N names. Values are never part of a list.`
 
 	secretSynopsis    = "A secret by its name."
 	secretDescription = `
-Read gives the value of the newest active version, or with version=N that of version
+Read returns the value of the newest active version, or with version=N that of version
 N whatever its status.
 
 Write creates the secret or changes it. Creating needs value. A new value becomes a
@@ -31,7 +31,7 @@ can be repeated. Fields that are not given stay as they are. With cas=N the writ
 happens only if the current version is N, and with cas=0 only if there is no such
 secret.
 
-A value that is no UTF-8 text is read and written in base64, with encoding=base64.
+A value that is not UTF-8 text is read and written in base64, with encoding=base64.
 
 Creating needs the capability "create" and changing "update". Vault decides which of
 them a write needs by the names that it knows: a secret made at ABEJA a moment ago
@@ -42,7 +42,7 @@ Delete deletes the secret at ABEJA with all its versions.`
 
 func (b *backend) pathSecretsList() *framework.Path {
 	return b.listPath("secrets/?$", "secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA tells of each.", func(item store.Item) string { return item.Name })
+		"The names, and what ABEJA says about each.", func(item store.Item) string { return item.Name })
 }
 
 func (b *backend) pathSecret() *framework.Path {
@@ -84,7 +84,7 @@ func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 			"version": {Type: framework.TypeString, Query: true, Description: "Read this version, whatever its status; the newest active one when not given, empty, 0 or -1."},
 			"value":   {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The secret value, not empty."},
 			"encoding": {Type: framework.TypeString, AllowedValues: []any{"base64"},
-				Description: "'base64' when value is given in base64, as for what is no UTF-8 text."},
+				Description: "'base64' when value is given in base64, as for what is not UTF-8 text."},
 			"description": {Type: framework.TypeString, Description: "A description; empty clears it."},
 			"expired_at":  {Type: framework.TypeString, Description: "When the secret expires, as RFC 3339 such as 2030-01-31T00:00:00Z; empty clears it."},
 			"integration_service_type": {Type: framework.TypeString, AllowedValues: []any{labs},
@@ -105,7 +105,7 @@ func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 			},
 			logical.DeleteOperation: &framework.PathOperation{
 				Callback: b.onSecret(deleteSecret), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"),
-				Responses: noContent("There is no such secret any more."),
+				Responses: noContent("The secret no longer exists."),
 			},
 		},
 	}
@@ -119,7 +119,7 @@ var writeAnswer = map[string]*framework.FieldSchema{
 
 var secretAnswer = map[string]*framework.FieldSchema{
 	"value":                    {Type: framework.TypeString, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}, Description: "The value."},
-	"encoding":                 {Type: framework.TypeString, Description: "'base64' when the value is no UTF-8 text, else missing."},
+	"encoding":                 {Type: framework.TypeString, Description: "'base64' when the value is not UTF-8 text, otherwise missing."},
 	"version":                  {Type: framework.TypeInt, Description: "The number of the version that is shown."},
 	"version_id":               {Type: framework.TypeString, Description: "ABEJA's id of that version."},
 	"status":                   {Type: framework.TypeString, Description: "'active' or 'inactive'."},
@@ -185,7 +185,7 @@ func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Res
 func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	switch age := r.Stale.Round(time.Second); {
 	case r.Renewing:
-		resp.AddWarning(fmt.Sprintf("ABEJA is being asked for a younger answer: this is its answer of %s ago.", age))
+		resp.AddWarning(fmt.Sprintf("ABEJA is being asked for a newer answer: this is its answer of %s ago.", age))
 	case r.Stale > 0:
 		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", age))
 	}

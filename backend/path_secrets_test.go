@@ -292,7 +292,7 @@ func expiredSecret(t *testing.T, e *engine) {
 	}
 	for _, a := range reads() {
 		if a.status == http.StatusNotFound { // some ABEJAs no longer return it
-			a.refused(http.StatusNotFound, "expired at 2020-01-31", "write a later expired_at")
+			a.refused(http.StatusNotFound, "expired at 2020-01-31", "set a later expired_at")
 			continue
 		}
 		require.Equal(t, "hidden-1", a.ok()["value"])
@@ -302,7 +302,7 @@ func expiredSecret(t *testing.T, e *engine) {
 
 	e.write("config", fields{"expired_secrets": "deny"}).ok()
 	for _, a := range reads() {
-		a.refused(http.StatusForbidden, "expired at 2020-01-31", "expired_secrets=deny", "write a later expired_at")
+		a.refused(http.StatusForbidden, "expired at 2020-01-31", "expired_secrets=deny", "set a later expired_at")
 	}
 	require.Equal(t, "hidden-2", e.read("secrets/later").ok()["value"])
 	require.Contains(t, e.list("secrets/").ok()["keys"], "one")

@@ -56,13 +56,13 @@ var statusAnswer = map[string]*framework.FieldSchema{
 	"configured":            {Type: framework.TypeBool, Description: "Whether there is a config, and it can be used."},
 	"organization_id":       {Type: framework.TypeString, Description: "The organization at ABEJA; null if there is no config, as the next four."},
 	"api_url":               {Type: framework.TypeString, Description: "Where ABEJA's API is."},
-	"abeja_answers":         {Type: framework.TypeBool, Description: "Whether ABEJA gave the mount what it asked for, at checked_at."},
+	"abeja_answers":         {Type: framework.TypeBool, Description: "Whether ABEJA answered the mount as it should, at checked_at."},
 	"abeja_latency_ms":      {Type: framework.TypeFloat, Description: "How long that took, in milliseconds, whatever the answer."},
 	"checked_at":            {Type: framework.TypeTime, Description: "When ABEJA was asked: now, or up to 10 seconds ago."},
 	"last_error":            {Type: framework.TypeString, Description: "How the last call ended that ABEJA failed or refused to serve; null if none did."},
 	"last_error_at":         {Type: framework.TypeTime, Description: "When that was."},
 	"directory_size":        {Type: framework.TypeInt, Description: "How many names of secrets are in memory."},
-	"odd_records":           {Type: framework.TypeInt, Description: "Of how many secrets ABEJA told something that cannot be understood, when they were last listed or read."},
+	"odd_records":           {Type: framework.TypeInt, Description: "How many secrets had something that cannot be understood when they were last listed or read."},
 	"directory_age_seconds": {Type: framework.TypeFloat, Description: "How long ago they were listed; null before the first listing."},
 	"cache_entries":         {Type: framework.TypeInt, Description: "How many values are in memory."},
 	"last_good_entries":     {Type: framework.TypeInt, Description: "How many values keep_last_good has in Vault's storage."},
@@ -71,7 +71,7 @@ var statusAnswer = map[string]*framework.FieldSchema{
 	"failed_requests":       {Type: framework.TypeInt, Description: "Those of them without an answer, or with 401, 403, 429 or 5xx."},
 	"version":               {Type: framework.TypeString, Description: "The plugin's version."},
 	"commit":                {Type: framework.TypeString, Description: "The commit that it was built from."},
-	"uptime_seconds":        {Type: framework.TypeInt, Description: "How long ago the plugin's process took the mount on."},
+	"uptime_seconds":        {Type: framework.TypeInt, Description: "How long ago the plugin's process took on the mount."},
 }
 
 // readStatus answers whatever is wrong: it is the first thing that an operator reads.

@@ -35,7 +35,7 @@ func (b *backend) pathVersionsList() *framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation: &framework.PathOperation{
 				Callback: b.onSecret(listVersions), Summary: versionsSynopsis,
-				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version numbers, and what ABEJA tells of each.", Fields: map[string]*framework.FieldSchema{
+				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The version numbers, and what ABEJA says about each.", Fields: map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "The version numbers."},
 					"key_info": {Type: framework.TypeMap, Description: "Id, status and times of each version."},
 				}}}},

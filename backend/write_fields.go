@@ -139,7 +139,7 @@ func checkedSize(value []byte) ([]byte, error) {
 // of each byte that is not UTF-8, before they send anything: what the bytes were cannot be known here.
 func warnReplaced(resp *logical.Response, written any) {
 	if text, err := json.Marshal(written); resp != nil && err == nil && bytes.Contains(text, []byte("\uFFFD")) {
-		resp.AddWarning("What was written holds the character U+FFFD, which clients put in place of bytes that are no UTF-8 text. " +
+		resp.AddWarning("What was written holds the character U+FFFD, which clients put in place of bytes that are not UTF-8 text. " +
 			"If it came from a file of bytes, they are not stored: write the file in base64, with encoding=base64.")
 	}
 }

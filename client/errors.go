@@ -61,7 +61,7 @@ var (
 	errNotJSON   = errors.New("the answer is not the documented JSON")
 	errTooLarge  = errors.New("the answer is larger than any of ABEJA's can be")
 	errCut       = errors.New("the connection was cut before a whole HTTP answer came")
-	errOverLimit = errors.New("the limit of requests per second leaves no room before the deadline")
+	errOverLimit = errors.New("waiting for the rate limit would exceed the deadline")
 )
 
 // Error is a call that failed. It holds neither credentials nor secret values.

@@ -64,7 +64,7 @@ func (s *Secret) read(c *Client, raw []byte) error {
 	case !ValidID(s.ID) || s.Name == "" || s.OrganizationID == "":
 		return errors.New("the answer holds no secret with id, name and organization")
 	case wire.ExpiredAt.odd: // must not be taken for none
-		return errors.New("the answer holds a secret whose expired_at is no time")
+		return errors.New("the answer holds a secret whose expired_at is not a time")
 	}
 	for _, versions := range [][]Version{s.Versions, s.OddVersions} {
 		for i := range versions {
@@ -136,7 +136,7 @@ func (p *SecretPage) read(c *Client, raw []byte) error {
 		return errNotJSON
 	}
 	if p.OrganizationID != c.organizationID || wire.Secrets == nil {
-		return errors.New("the answer is no list of the organization's secrets")
+		return errors.New("the answer is not a list of the organization's secrets")
 	}
 	var err error
 	p.Secrets, p.Odd, err = readEach[Secret](c, wire.Secrets)

@@ -81,7 +81,7 @@ func (p *VersionPage) read(c *Client, raw []byte) error {
 		return errNotJSON
 	}
 	if wire.Versions == nil {
-		return errors.New("the answer is no list of versions")
+		return errors.New("the answer is not a list of versions")
 	}
 	var err error
 	p.Versions, p.Odd, err = readEach[Version](c, wire.Versions)

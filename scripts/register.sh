@@ -112,7 +112,7 @@ fi
 
 if [[ ! $copy_only ]]; then
   program=$(type -P "${VAULT:-vault}" || { [[ ! ${VAULT:-} ]] && type -P bao; }) ||
-    die "${VAULT:-vault} is no program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
+    die "${VAULT:-vault} is not a program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
   ask="Nothing has been changed. Set VAULT_ADDR and VAULT_TOKEN to those of an operator, who may read"
   mounts=$(vault secrets list) || die "Vault does not list its mounts. $ask sys/mounts."
   pinned=$(pinned) || die "Vault does not show which version is pinned. $ask $pin."

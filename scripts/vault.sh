@@ -20,7 +20,7 @@ elif found=$(command -v "${VAULT:-vault}") || { [[ ! ${VAULT:-} ]] && found=$(co
   realpath "$found"
   exit
 elif [[ ${VAULT:-} ]]; then
-  echo "VAULT=$VAULT is no program that can be run" >&2
+  echo "VAULT=$VAULT is not a program that can be run" >&2
   exit 1
 fi
 
@@ -43,7 +43,7 @@ download() {
     curl -sSfL --connect-timeout 3 --speed-limit 1000 --speed-time 3 -o "$new.zip" "$url" || return
   got=$(if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi <"$new.zip")
   if [[ ${got%% *} != "$want" ]]; then
-    echo "What $url gives is not the release: its checksum is ${got%% *}, and not $want. It is thrown away." >&2
+    echo "What $url returns is not the release: its checksum is ${got%% *}, not $want. It is discarded." >&2
     return 1
   fi
   unzip -p "$new.zip" vault >"$new" && chmod 0755 "$new"

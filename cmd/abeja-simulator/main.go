@@ -109,7 +109,7 @@ func listenLoopback(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("-listen: %w", err)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("-listen: %q is no loopback address: the simulator serves only this machine, use 127.0.0.1, [::1] or localhost", host)
+		return nil, fmt.Errorf("-listen: %q is not a loopback address: the simulator serves only this machine, use 127.0.0.1, [::1] or localhost", host)
 	}
 	return net.Listen("tcp", address)
 }

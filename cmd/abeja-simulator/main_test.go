@@ -103,10 +103,10 @@ func TestBadFlagsAreRefused(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-listen", "0.0.0.0:8700"}, "no loopback address"},
-		{[]string{"-listen", ":8700"}, "no loopback address"},
-		{[]string{"-listen", "[::]:0"}, "no loopback address"},
-		{[]string{"-listen", "example.com:0"}, "no loopback address"},
+		{[]string{"-listen", "0.0.0.0:8700"}, "not a loopback address"},
+		{[]string{"-listen", ":8700"}, "not a loopback address"},
+		{[]string{"-listen", "[::]:0"}, "not a loopback address"},
+		{[]string{"-listen", "example.com:0"}, "not a loopback address"},
 		{[]string{"-listen", "127.0.0.1"}, "missing port"},
 		{[]string{"-tls-ca", "ca.pem"}, "-tls-ca needs -tls"},
 		{[]string{"-behavior", `{"order":"x"}`}, "order"},

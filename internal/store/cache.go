@@ -15,7 +15,7 @@ type Freshness struct {
 	// TTL is how old a value may be that is given without asking ABEJA.
 	TTL time.Duration
 	// StaleWhileRevalidate is by how much more than TTL a value may be older that is given while a
-	// call in the background asks for a younger one.
+	// call in the background asks for a newer one.
 	StaleWhileRevalidate time.Duration
 	// StaleIfError is how old a value may be that is given when ABEJA fails.
 	StaleIfError time.Duration

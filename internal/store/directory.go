@@ -57,7 +57,7 @@ type directory struct {
 	lookups, doubts, rechecks *rate.Limiter
 
 	running *listing
-	next    *listing      // begins when running has ended, for those who need a younger one
+	next    *listing      // begins when running has ended, for those who need a newer one
 	listing bool          // whether run is at work
 	hurry   chan struct{} // tells run that next may begin earlier
 }

@@ -178,7 +178,7 @@ func (g *LastGood) take(name string, r record) {
 	g.enqueue(name, r)
 }
 
-// enqueue has a value put on the shelf, unless a younger one or too many wait; g.mu is held.
+// enqueue has a value put on the shelf, unless a newer one or too many wait; g.mu is held.
 func (g *LastGood) enqueue(name string, r record) {
 	old, waits := g.pending[name]
 	if waits && old.asked.After(r.asked) || !waits && len(g.pending) >= maxPending {

@@ -25,7 +25,7 @@ type Reading struct {
 	// understood in full.
 	Odd int
 	// Stale is how old the answer is when an older one had to do, else 0: since ABEJA failed, or
-	// while, as Renewing says, it is asked for a younger one.
+	// while, as Renewing says, it is asked for a newer one.
 	Stale    time.Duration
 	Renewing bool
 }

@@ -12,7 +12,7 @@ type Stats struct {
 	CacheHits, CacheMisses atomic.Uint64
 	// StaleAnswers are reads that were given an older value since ABEJA failed.
 	StaleAnswers atomic.Uint64
-	// Revalidations are reads that were given an older value while a younger one was asked for.
+	// Revalidations are reads that were given an older value while a newer one was asked for.
 	Revalidations atomic.Uint64
 	// Coalesced are callers who shared the answer of a call or a listing that another had begun.
 	Coalesced atomic.Uint64

@@ -218,7 +218,7 @@ func grouped(names []string, key func(string) string) [][]string {
 
 var particular = replacer{
 	{regexp.MustCompile(`^the value is stored as version \d+, but the rest is not( known to be)?: `), ""},
-	{regexp.MustCompile(`; nothing is stored \(verify_connection=false stores unasked\)$`), ""},
+	{regexp.MustCompile(`; nothing is stored \(verify_connection=false stores it without checking\)$`), ""},
 	{regexp.MustCompile(`^abeja: [a-z ]+: `), "abeja: CALL: "},
 	{regexp.MustCompile(`status \d+: simulated \d+`), "status N: WORDS"},
 	{regexp.MustCompile(`lookup abeja-\d+\.example( on \S+)?:`), "lookup HOST:"},
