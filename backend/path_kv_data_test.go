@@ -325,7 +325,7 @@ func TestKVPatchOfWhatIsNoMapIsRefused(t *testing.T) {
 		"text":                            "text, not a map",
 		`["hidden"]`:                      "text, not a map",
 		`{"hidden":1`:                     "text, not a map",
-		"\xffhidden":                      "bytes that are no text",
+		"\xffhidden":                      "bytes that are not text",
 		`{"hidden":1234567890123456789}`:  "loses digits",
 		`{"hidden":9007199254740992}`:     "loses digits",
 		`{"a":{"hidden":1},"a":"hidden"}`: "a key twice",
