@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,86 +22,106 @@ type Program struct {
 	Env  []string // the whole environment
 }
 
-// Process is a program that runs until it is stopped.
+// Process is a program that runs until it is stopped. After it has ended, Restart starts it again, while
+// others may ask whether it runs.
 type Process struct {
 	Log string // the file that it prints to
 
+	program Program
+	life    atomic.Pointer[life]
+}
+
+// life is one time that the program runs.
+type life struct {
 	cmd   *exec.Cmd
-	from  int64 // where in Log its own part begins
+	from  int64 // where in the log its own part begins
 	ended chan struct{}
 }
 
-// running are the processes to end however the tests end.
+// running is what to end however the tests end.
 var running = struct {
 	sync.Mutex
-	all    map[*Process]bool
+	all    map[*life]bool
 	closed bool
-}{all: map[*Process]bool{}}
+}{all: map[*life]bool{}}
 
 // Start starts the program in a process group of its own: Ctrl-C does not end it before the test has
 // cleaned up, and its children are ended with it.
 func (p Program) Start() (*Process, error) {
-	started := &Process{Log: filepath.Join(p.Dir, p.Log), cmd: exec.Command(p.Path, p.Args...), ended: make(chan struct{})}
-	log, err := os.OpenFile(started.Log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
-	if err != nil {
+	started := &Process{Log: filepath.Join(p.Dir, p.Log), program: p}
+	if err := started.Restart(); err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	if info, err := log.Stat(); err == nil {
-		started.from = info.Size()
+	return started, nil
+}
+
+// Restart starts the program again, which must have ended.
+func (p *Process) Restart() error {
+	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
 	}
-	cmd := started.cmd
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.Dir, p.Env, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	defer log.Close()
+	l := &life{cmd: exec.Command(p.program.Path, p.program.Args...), ended: make(chan struct{})}
+	if info, err := log.Stat(); err == nil {
+		l.from = info.Size()
+	}
+	l.cmd.Dir, l.cmd.Env, l.cmd.Stdout, l.cmd.Stderr = p.program.Dir, p.program.Env, log, log
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 
 	running.Lock()
 	defer running.Unlock()
 	if running.closed {
-		return nil, fmt.Errorf("%s is not started: the tests are being stopped", p.Path)
+		return fmt.Errorf("%s is not started: the tests are being stopped", p.program.Path)
 	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
+	if err := l.cmd.Start(); err != nil {
+		return err
 	}
-	running.all[started] = true
+	running.all[l] = true
+	p.life.Store(l)
 	go func() {
-		cmd.Wait()
-		close(started.ended)
+		l.cmd.Wait()
+		close(l.ended)
 	}()
-	return started, nil
+	return nil
 }
 
 // Stop ends the process and its children, and gives it ten seconds to end by itself.
 func (p *Process) Stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
+	l := p.life.Load()
+	l.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.ended:
+	case <-l.ended:
 	case <-time.After(10 * time.Second):
 	}
-	p.Kill()
+	l.kill()
 }
 
 // Kill ends the process and its children at once: a plugin outlives a Vault that crashes.
-func (p *Process) Kill() {
+func (p *Process) Kill() { p.life.Load().kill() }
+
+func (l *life) kill() {
 	running.Lock()
-	left := running.all[p]
-	delete(running.all, p)
+	left := running.all[l]
+	delete(running.all, l)
 	running.Unlock()
 	if left { // else the number may be another's by now
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-		<-p.ended
+		syscall.Kill(-l.cmd.Process.Pid, syscall.SIGKILL)
+		<-l.ended
 	}
 }
 
 // Crash ends the process itself and at once, as the kernel does when memory runs out.
 func (p *Process) Crash() {
-	p.cmd.Process.Signal(os.Kill)
-	<-p.ended
+	l := p.life.Load()
+	l.cmd.Process.Signal(os.Kill)
+	<-l.ended
 }
 
 // Alive reports whether the process runs.
 func (p *Process) Alive() bool {
 	select {
-	case <-p.ended:
+	case <-p.life.Load().ended:
 		return false
 	default:
 		return true
@@ -110,22 +131,23 @@ func (p *Process) Alive() bool {
 // Printed returns what the process has printed.
 func (p *Process) Printed() string {
 	log, _ := os.ReadFile(p.Log)
-	return string(log[min(p.from, int64(len(log))):])
+	return string(log[min(p.life.Load().from, int64(len(log))):])
 }
 
 // WaitUntil asks again and again whether the program has come so far. A busy machine may need long for it.
 func (p *Process) WaitUntil(ctx context.Context, ready func() bool) error {
 	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	l := p.life.Load()
 	for !ready() {
 		select {
 		case <-time.After(20 * time.Millisecond):
 			continue
-		case <-p.ended:
+		case <-l.ended:
 		case <-limit.Done():
 		}
 		printed := p.Printed()
-		return fmt.Errorf("%s is not ready: %s", filepath.Base(p.cmd.Path), printed[max(0, len(printed)-2000):])
+		return fmt.Errorf("%s is not ready: %s", filepath.Base(p.program.Path), printed[max(0, len(printed)-2000):])
 	}
 	return nil
 }
@@ -134,13 +156,13 @@ func (p *Process) WaitUntil(ctx context.Context, ready func() bool) error {
 func endAll() {
 	running.Lock()
 	running.closed = true
-	var left []*Process
-	for p := range running.all {
-		left = append(left, p)
+	var left []*life
+	for l := range running.all {
+		left = append(left, l)
 	}
 	running.Unlock()
-	for _, p := range left {
-		p.Kill()
+	for _, l := range left {
+		l.kill()
 	}
 }
 

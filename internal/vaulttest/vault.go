@@ -24,8 +24,6 @@ type Vault struct {
 	Addr string
 
 	programs *Programs
-	dir      string
-	args     []string
 	ready    string // answers 200 as soon as the server can be used
 }
 
@@ -86,26 +84,35 @@ disable_mlock    = true
 // else may take it.
 func (p *Programs) vault(ctx context.Context, dir, ready string, args func(addr string) ([]string, error)) (v *Vault, err error) {
 	for range 3 {
-		v = &Vault{programs: p, dir: dir, ready: ready}
+		v = &Vault{programs: p, ready: ready}
 		if v.Addr, err = FreeAddr(); err != nil {
 			return nil, err
 		}
-		if v.args, err = args(v.Addr); err != nil {
+		var words []string
+		if words, err = args(v.Addr); err != nil {
 			return nil, err
 		}
-		if err = v.Start(ctx); err == nil {
+		if v.Process, err = p.Start(dir, "vault.log", "vault", words...); err != nil {
+			return nil, err
+		}
+		if err = v.answers(ctx); err == nil {
 			return v, nil
 		}
 	}
 	return nil, err
 }
 
-// Start starts the server, and waits until it answers.
-func (v *Vault) Start(ctx context.Context) (err error) {
-	if v.Process, err = v.programs.Start(v.dir, "vault.log", "vault", v.args...); err != nil {
+// Start starts the server again, which must have ended, and waits until it answers.
+func (v *Vault) Start(ctx context.Context) error {
+	if err := v.Restart(); err != nil {
 		return err
 	}
-	err = v.WaitUntil(ctx, func() bool { return v.Call(ctx, "", http.MethodGet, v.ready, nil).Status == http.StatusOK })
+	return v.answers(ctx)
+}
+
+// answers waits until the server answers.
+func (v *Vault) answers(ctx context.Context) error {
+	err := v.WaitUntil(ctx, func() bool { return v.Call(ctx, "", http.MethodGet, v.ready, nil).Status == http.StatusOK })
 	if err != nil {
 		v.Kill()
 	}
@@ -124,7 +131,7 @@ func (v *Vault) Plugins(name string) (pids []int) {
 		if !strings.HasPrefix(binary, filepath.Join(v.programs.Plugins, name)) {
 			continue
 		}
-		if group, err := syscall.Getpgid(pid); err == nil && group == v.cmd.Process.Pid {
+		if group, err := syscall.Getpgid(pid); err == nil && group == v.life.Load().cmd.Process.Pid {
 			pids = append(pids, pid)
 		}
 	}

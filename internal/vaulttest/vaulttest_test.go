@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -78,6 +79,28 @@ func TestAProgramThatEndsAtItsStartIsNotWaitedFor(t *testing.T) {
 	p, err := vaulttest.Program{Path: "/bin/sh", Args: []string{"-c", "echo why"}, Dir: t.TempDir(), Log: "sh.log"}.Start()
 	require.NoError(t, err)
 	require.ErrorContains(t, p.WaitUntil(t.Context(), func() bool { return false }), "sh is not ready: why")
+	require.False(t, p.Alive())
+}
+
+func TestAProgramIsStartedAgainWhileOthersAskWhetherItRuns(t *testing.T) {
+	t.Parallel()
+	p, err := vaulttest.Program{Path: "/bin/sh", Args: []string{"-c", "echo ready; exec sleep 600"}, Dir: t.TempDir(), Log: "sh.log"}.Start()
+	require.NoError(t, err)
+	printed := func() bool { return p.Printed() == "ready\n" }
+	require.NoError(t, p.WaitUntil(t.Context(), printed))
+	p.Crash()
+	require.False(t, p.Alive())
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		for !p.Alive() {
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	require.NoError(t, p.Restart())
+	<-asked
+	require.NoError(t, p.WaitUntil(t.Context(), printed), "what was printed before is not this start's")
+	p.Kill()
 	require.False(t, p.Alive())
 }
 
