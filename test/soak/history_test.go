@@ -36,6 +36,7 @@ type operation struct {
 
 	outcome outcome
 	version int    // of a write that is done, or of the value that was read; with mismatch the current one, or -1
+	stale   bool   // a read was given what was kept, since ABEJA could not be asked
 	said    string // the error
 }
 
@@ -96,6 +97,7 @@ func read(o *operation, a answer) {
 	case a.Status == 200:
 		o.outcome = done
 		o.value, o.version = valueOf(a)
+		o.stale = strings.Contains(strings.Join(a.Warnings, " "), "ABEJA could not be asked")
 	case a.Status == 404:
 		o.outcome = absent
 	default:

@@ -59,9 +59,11 @@ func (l *load) soFar() (f figures) {
 	return f
 }
 
-// begin starts the load.
+// begin starts the load, which goes on with a history if there is one.
 func (l *load) begin(t *testing.T) {
-	l.history = newHistory()
+	if l.history == nil {
+		l.history = newHistory()
+	}
 	for client := range l.writers + l.readers {
 		step := l.write
 		if client >= l.writers {

@@ -1,8 +1,11 @@
 package soak
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -73,5 +76,28 @@ func files(t *testing.T, places map[string][]byte, dir string) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// unpack adds the files of a tar.gz to places.
+func unpack(t *testing.T, places map[string][]byte, name string, archive []byte) {
+	t.Helper()
+	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for files := tar.NewReader(unzipped); ; {
+		header, err := files.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places[name+"/"+header.Name] = content
 	}
 }
