@@ -36,6 +36,7 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 	dies.Crash()
 	for _, o := range outages {
 		o.readFromEachNode(t, c)
+		o.readSecret(0, o.overwritten, chance(3004)) // no old value is given, and there is no other
 	}
 	serving := time.Now()
 	t.Logf("every node gives every secret %v after the active Vault was killed", serving.Sub(killed).Round(time.Millisecond))
@@ -60,6 +61,8 @@ type outage struct {
 	how   fault
 	mount string
 	known []string // secrets that are on the shelf before, and are changed by nobody but ABEJA afterwards
+	// overwritten is a secret whose value was on the shelf. It has another since, which was not read.
+	overwritten string
 
 	changes []operation // what happened at ABEJA meanwhile
 	back    time.Duration
@@ -82,8 +85,8 @@ func startOutage(t *testing.T, c *cluster, how fault, name string, m *marks) *ou
 			o.writeKnown(t, o.known[i], m.secret(fmt.Sprintf("%s %d %d", o.mount, i, version)))
 		}
 	}
-	last := name + "_last"
-	o.writeKnown(t, last, m.secret("last"))
+	o.overwritten = name + "_overwritten"
+	o.writeKnown(t, o.overwritten, m.secret("overwritten 1"))
 	random := chance(3002)
 	shelf := func(want float64) {
 		eventually(t, time.Minute, "values are on the shelf", func() bool {
@@ -95,8 +98,9 @@ func startOutage(t *testing.T, c *cluster, how fault, name string, m *marks) *ou
 	}
 	shelf(secrets)
 	// The index is stored after the values. It is when a value is that is read later.
-	o.readSecret(0, last, random)
+	o.readSecret(0, o.overwritten, random)
 	shelf(secrets + 1)
+	o.writeKnown(t, o.overwritten, m.secret("overwritten 2"))
 
 	o.begin(t)
 	for client := range 4 {
