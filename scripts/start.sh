@@ -1,5 +1,5 @@
-# Sourced by demo.sh and dev.sh: what both need to start a dev Vault with the plugin. All of it lives
-# in a directory of its own; when the script ends, however it ends, the programs are stopped and the
+# Sourced by demo.sh and dev.sh: what both need to start a dev Vault with the plugin; and by drill.sh, which
+# needs the simulator alone. All of it lives in a directory of its own; when the script ends, however it ends, the programs are stopped and the
 # directory is removed.
 # shellcheck shell=bash
 set -euo pipefail
