@@ -94,7 +94,7 @@ version=$(vault read -field=running_plugin_version "sys/mounts/$mount") || die "
 sha256=$(info sha256) && command=$(info command) || die "Vault does not show how $plugin is registered."
 ! vault read "sys/mounts/$drill" >/dev/null 2>&1 ||
   die "$drill is there already. If no other drill is under way, one was killed: vault secrets disable $drill"
-# Without cache_ttl and stale_while_revalidate, for so long as which nobody would notice the outage.
+# cache_ttl and stale_while_revalidate are left out: for so long nobody would notice the outage.
 settings=()
 for name in request_timeout max_retries stale_if_error keep_last_good; do
   value=$(vault read -field=$name "$mount/config") || die "Vault does not show the config of $mount."
