@@ -95,12 +95,11 @@ func newMetrics(build Build, state func() store.State) *metrics {
 		}},
 		{"odd_records", "Secrets of which ABEJA told something that cannot be understood.", func() float64 { return float64(state().Odd) }},
 		{"circuit_open", "1 while ABEJA is asked only now and then, since it has been failing, else 0.", func() float64 {
-			if state().Weather.Open {
-				return 1
-			}
-			return 0
+			return oneIf(state().Weather.Open)
 		}},
 		{"cache_entries", "Values in memory.", func() float64 { return float64(state().CacheEntries) }},
+		{"last_good_entries", "Values that keep_last_good has in Vault's storage.", func() float64 { return float64(state().LastGood) }},
+		{"last_good_failing", "1 while keep_last_good cannot store, else 0.", func() float64 { return oneIf(state().LastGoodFails) }},
 	}
 	for _, g := range gauges {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: metricPrefix + g.name, Help: g.help}, g.value))
@@ -116,6 +115,13 @@ const (
 	cacheReadsHelp = "Reads with cache_ttl that needed no call or needed one, and reads given an older value by stale_if_error, or by stale_while_revalidate."
 	listingsHelp   = "Listings of all secrets, by outcome."
 )
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
 
 // attempt counts an HTTP request to ABEJA.
 func (m *metrics) attempt(a client.Attempt) {

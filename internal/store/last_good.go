@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,7 @@ type LastGood struct {
 	loads singleflight.Group // from the shelf, by name
 	// failed is told when the shelf begins to fail.
 	failed  func(error)
-	failing bool // guarded by changing
+	failing atomic.Bool
 
 	// changing is held over each change of a value on the shelf and of the index: who removes a value
 	// waits for one that is being put there.
@@ -311,10 +312,9 @@ func (g *LastGood) empty(ctx context.Context) error {
 // worked tells of the first of several failures of the shelf, and reports whether there was none;
 // g.changing is held.
 func (g *LastGood) worked(err error) bool {
-	if err != nil && !g.failing {
+	if failed := g.failing.Swap(err != nil); err != nil && !failed {
 		g.failed(err)
 	}
-	g.failing = err != nil
 	return err == nil
 }
 

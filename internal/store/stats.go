@@ -38,6 +38,8 @@ type State struct {
 	// CacheEntries is how many secrets are kept with their values, and LastGood how many of them outlive
 	// the process.
 	CacheEntries, LastGood int
+	// LastGoodFails says that what is to outlive the process could not be stored when it was last tried.
+	LastGoodFails bool
 }
 
 // State says what is held. It calls nothing.
@@ -47,7 +49,7 @@ func (s *Store) State() State {
 	state.Weather = s.organization.breaker.weather()
 	s.organization.breaker.mu.Unlock()
 	if s.lastGood != nil {
-		state.LastGood = s.lastGood.values()
+		state.LastGood, state.LastGoodFails = s.lastGood.values(), s.lastGood.failing.Load()
 	}
 	names := &s.identity.names
 	names.mu.Lock()
