@@ -33,6 +33,10 @@ type Programs struct {
 	Plugins string // only the plugin's binaries: Vault takes every file there for one
 	// TempDir is short, as the path of a socket must be, of which Vault and plugins make some here.
 	TempDir string
+
+	OpenBao bool // vault is OpenBao's bao
+	// DisableStandbyReads has those nodes of an OpenBao that stand by pass all requests on.
+	DisableStandbyReads bool
 }
 
 // Build finds Vault, and builds the simulator and the plugin: for each of versions, by the name of its
@@ -67,6 +71,11 @@ func Build(ctx context.Context, tree string, versions map[string]string) (_ *Pro
 	if err := os.Symlink(vault, p.path("vault")); err != nil {
 		return nil, err
 	}
+	version, err := Output(ctx, p.Tree, vault, "version")
+	if err != nil {
+		return nil, err
+	}
+	p.OpenBao = strings.HasPrefix(version, "OpenBao ")
 	// The plugin looks for races exactly when the tests do.
 	build := []string{"build"}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {

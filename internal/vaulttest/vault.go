@@ -27,13 +27,21 @@ type Vault struct {
 	ready    string // answers 200 as soon as the server can be used
 }
 
+// auditThroughAPI has OpenBao enable audit devices as Vault does; else only its configuration can have some.
+const auditThroughAPI = "unsafe_allow_api_audit_creation = true\n"
+
 // Dev starts a dev server, unsealed, with its storage in memory and all plugins registered.
 func (p *Programs) Dev(ctx context.Context, dir, level string) (*Vault, error) {
 	return p.vault(ctx, dir, "sys/health", func(addr string) ([]string, error) {
-		return []string{
+		args := []string{
 			"server", "-log-level=" + level, "-dev", "-dev-root-token-id=" + RootToken, "-dev-no-store-token",
 			"-dev-plugin-dir=" + p.Plugins, "-dev-listen-address=" + addr,
-		}, nil
+		}
+		if !p.OpenBao {
+			return args, nil
+		}
+		file := filepath.Join(dir, "openbao.hcl")
+		return append(args, "-config="+file), os.WriteFile(file, []byte(auditThroughAPI), 0o600)
 	})
 }
 
@@ -53,6 +61,10 @@ func (p *Programs) Raft(ctx context.Context, dir, level, storage, plugins string
 			return nil, err
 		}
 		file := filepath.Join(dir, "vault.hcl")
+		alone := "disable_mlock = true" // what the other one does not know
+		if p.OpenBao {
+			alone = fmt.Sprintf("disable_standby_reads = %t\n%s", p.DisableStandbyReads, auditThroughAPI)
+		}
 		// The performance_multiplier is what HashiCorp recommends for production.
 		return []string{"server", "-log-level=" + level, "-config=" + file}, os.WriteFile(file, fmt.Appendf(nil, `
 storage "raft" {
@@ -75,8 +87,8 @@ telemetry {
 api_addr         = "http://%[4]s"
 cluster_addr     = "https://%[5]s"
 plugin_directory = %[6]q
-disable_mlock    = true
-`, storage, filepath.Base(dir), retryJoin, addr, clusterAddr, plugins), 0o600)
+%[7]s
+`, storage, filepath.Base(dir), retryJoin, addr, clusterAddr, plugins, alone), 0o600)
 	})
 }
 
