@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,12 +58,21 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		Setup:               setup,
 		Cmds:                commands,
+		Condition:           condition,
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 	})
 }
 
-// setup returns a script its environment. It has nothing of the caller's: no VAULT_ADDR, no ABEJA
+// condition is what a line in brackets asks for: [openbao] is for what OpenBao does in another way than Vault.
+func condition(name string) (bool, error) {
+	if name != "openbao" {
+		return false, fmt.Errorf("there is no condition %q", name)
+	}
+	return programs.OpenBao, nil
+}
+
+// setup gives a script its environment. It has nothing of the caller's: no VAULT_ADDR, no ABEJA
 // credential, no home directory to leave a token in.
 func setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)

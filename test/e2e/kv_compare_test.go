@@ -172,6 +172,14 @@ var (
 	}}
 )
 
+// openBao is what OpenBao's own KV version 2 does in another way than Vault's, call by call; "" is any call.
+var openBao = map[string]kvDifference{
+	"":                                    {"", []kvField{{`data\.(current_metadata_version|metadata_cas_required)`, ".+", ""}}},
+	"LIST metadata/?exclude_deleted=true": {"", []kvField{{"warnings", ".*ignored these unrecognized parameters.*", ".*takes no fields but after, limit.*"}}},
+	"LIST data/":                          {"", []kvField{{"status", "405", "404"}, {"errors", ".*unsupported operation.*", ".*unsupported path.*"}}},
+	"GET data/":                           {},
+}
+
 // explains reports whether the row covers a field that the engines give as kv and abeja.
 func (d kvDifference) explains(path, kv, abeja string) bool {
 	return slices.ContainsFunc(d.fields, func(f kvField) bool {
@@ -252,6 +260,9 @@ func (e engines) compare(t *testing.T, c kvCall) map[string]bool {
 		if kv[field] == abeja[field] {
 			continue
 		}
+		if programs.OpenBao && (openBao[""].explains(field, kv[field], abeja[field]) || openBao[c.call].explains(field, kv[field], abeja[field])) {
+			continue
+		}
 		all := slices.Concat(c.differs, everywhere)
 		i := slices.IndexFunc(all, func(d kvDifference) bool { return d.explains(field, kv[field], abeja[field]) })
 		if i < 0 {
@@ -261,7 +272,7 @@ func (e engines) compare(t *testing.T, c kvCall) map[string]bool {
 		shown[all[i].row] = true
 	}
 	for _, d := range c.differs {
-		if !shown[d.row] {
+		if _, other := openBao[c.call]; !shown[d.row] && !(programs.OpenBao && other) {
 			t.Errorf("%s: the difference %q is no more", c.call, d.row)
 		}
 	}
