@@ -18,6 +18,7 @@ import (
 var (
 	length = flag.Duration("length", 10*time.Second, "how long each load runs")
 	seed   = flag.Uint64("seed", rand.Uint64(), "of what is left to chance")
+	passOn = flag.Bool("disable_standby_reads", false, "the setting of that name of an OpenBao, for all nodes")
 	tree   = flag.String("tree", "../..", "the repository that is tested: a changed copy shows what the checks catch")
 )
 
@@ -33,7 +34,8 @@ func TestMain(m *testing.M) {
 	versions := map[string]string{binaryOf(oldVersion): oldVersion, binaryOf(newVersion): newVersion}
 	vaulttest.Main(m, *tree, versions, func(p *vaulttest.Programs) error {
 		programs = p
-		fmt.Printf("-length=%v -seed=%d\n", *length, *seed)
+		p.DisableStandbyReads = *passOn
+		fmt.Printf("-length=%v -seed=%d -disable_standby_reads=%v\n", *length, *seed, *passOn)
 		return nil
 	})
 }

@@ -28,7 +28,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 			t.Errorf("%s runs before the reload", got)
 		}
 		begun := time.Since(l.start)
-		c.must(t, http.MethodPut, "sys/plugins/reload/secret/"+vaulttest.Plugin, map[string]string{})
+		c.must(t, http.MethodPut, "sys/plugins/reload/backend", map[string]string{"plugin": vaulttest.Plugin})
 		took := time.Since(l.start) - begun
 		if got := c.runningVersion(t); got != newVersion {
 			t.Errorf("%s runs after the reload", got)

@@ -140,13 +140,19 @@ func (c *cluster) register(t *testing.T, version string) {
 	})
 }
 
-// mount enables the plugin at a path and connects it.
+// mount enables the plugin at a path and connects it. A standby that reads by itself learns of a new mount
+// a moment later, and answers 404 until then.
 func (c *cluster) mount(t *testing.T, path string, config map[string]any) {
 	t.Helper()
 	c.must(t, http.MethodPost, "sys/mounts/"+path, map[string]any{
 		"type": vaulttest.Plugin, "config": map[string]string{"plugin_version": oldVersion},
 	})
 	c.must(t, http.MethodPost, path+"/config", config)
+	for _, n := range c.nodes {
+		eventually(t, time.Minute, "the node has the mount", func() bool {
+			return n.call(c.token, http.MethodGet, path+"/config", nil).OK()
+		})
+	}
 }
 
 // must makes a call on the active node that has to succeed.
