@@ -112,7 +112,12 @@ fi
 
 if [[ ! $copy_only ]]; then
   program=$(type -P "${VAULT:-vault}" || { [[ ! ${VAULT:-} ]] && type -P bao; }) ||
-    die "${VAULT:-vault} is not a program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
+    die "${VAULT:-vault} is no program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
+  # A standby of OpenBao answers for itself, and does not tell what the active node runs.
+  if [[ $(vault version) == OpenBao* ]]; then
+    active=$(vault status | awk '/^HA Mode +standby/ { standby = 1 } standby && /^Active Node Address/ { print $NF }') || true
+    [[ ! $active ]] || die "This node stands by. Set BAO_ADDR to the active node: $active. Nothing has been changed."
+  fi
   ask="Nothing has been changed. Set VAULT_ADDR and VAULT_TOKEN to those of an operator, who may read"
   mounts=$(vault secrets list) || die "Vault does not list its mounts. $ask sys/mounts."
   pinned=$(pinned) || die "Vault does not show which version is pinned. $ask $pin."

@@ -2,6 +2,10 @@ package soak
 
 import (
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +80,56 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 			t.Errorf("the config has changed: %v", got)
 		}
 	})
+}
+
+// Of Vault's nodes only the active one runs the plugin. Those of OpenBao's that stand by run it too, and
+// nothing but a restart brings them to another version.
+func TestAnUpgradeReachesEveryNode(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, tempDir(t), 3, "info")
+	a := startABEJA(t, token, "unused")
+	c.mount(t, "abeja", a.Config(nil))
+	active := c.serves(t)
+	standby := c.nodes[(slices.Index(c.nodes, active)+1)%len(c.nodes)]
+
+	upgraded, err := c.upgrade(t, standby)
+	if programs.OpenBao {
+		if want := "Set BAO_ADDR to the active node: " + active.URL(); err == nil || !strings.Contains(upgraded, want) {
+			t.Errorf("at a standby: %s (%v)", upgraded, err)
+		}
+		upgraded, err = c.upgrade(t, active)
+	}
+	if err != nil || !strings.Contains(upgraded, "abeja/ runs "+newVersion) {
+		t.Fatalf("%s (%v)", upgraded, err)
+	}
+
+	for _, n := range c.nodes {
+		if programs.OpenBao && !*passOn && n != active {
+			if got := n.must(t, c.token, http.MethodGet, "abeja/status", nil).Data["version"]; got != oldVersion {
+				t.Errorf("a standby runs %v without a restart: say so in docs/operations.md", got)
+			}
+			n.Stop()
+			if err := n.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.unseal(t, n)
+		}
+		eventually(t, time.Minute, "the node runs the new version", func() bool {
+			return n.call(c.token, http.MethodGet, "abeja/status", nil).Data["version"] == newVersion
+		})
+	}
+}
+
+// upgrade has scripts/register.sh upgrade the mount at abeja/, and returns what it prints.
+func (c *cluster) upgrade(t *testing.T, n *node) (string, error) {
+	cmd := exec.CommandContext(t.Context(), "scripts/register.sh", "-d", programs.Plugins, filepath.Join(programs.Plugins, binaryOf(newVersion)))
+	cmd.Dir = programs.Tree
+	cmd.Env = []string{
+		"PATH=" + programs.Bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + tempDir(t),
+		"VAULT_ADDR=" + n.URL(), "VAULT_TOKEN=" + c.token,
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 func (c *cluster) runningVersion(t *testing.T) string {
