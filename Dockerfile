@@ -1,5 +1,5 @@
-# Vault with the plugin beside it, for servers that run in containers. In a clone of the repository,
-# without changes to it:
+# HashiCorp's Vault with the plugin beside it, for servers that run in containers. (An image of OpenBao has
+# other paths and users.) In a clone of the repository, without changes to it:
 #
 #   docker build --build-arg VERSION=v1.2.3 -t vault-abeja:v1.2.3 .
 #

@@ -87,7 +87,7 @@ export VAULT_MAX_RETRIES=0 BAO_MAX_RETRIES=0
 TIMEFORMAT='after %1R s:'
 
 program=$(type -P "${VAULT:-vault}" || { [[ ! ${VAULT:-} ]] && type -P bao; }) ||
-  die "${VAULT:-vault} is no program that can be run. Install vault or bao, or set VAULT to one of them."
+  die "${VAULT:-vault} is not a program that can be run. Install vault or bao, or set VAULT to one of them."
 program=$(realpath "$program")
 plugin=$(vault read -field=type "sys/mounts/$mount") || die "Vault does not show what is mounted at $mount."
 version=$(vault read -field=running_plugin_version "sys/mounts/$mount") || die "Vault does not show what $mount runs."

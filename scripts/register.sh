@@ -90,7 +90,7 @@ binary=$1
 
 unset CDPATH VAULT_FORMAT BAO_FORMAT # They change what cd and vault print.
 
-[[ -f $binary && -x $binary ]] || die "$binary is no program. Give the binary of a release, or what make build has built."
+[[ -f $binary && -x $binary ]] || die "$binary is not a program. Give the binary of a release, or what make build has built."
 version=$("$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")" -version) ||
   die "$binary cannot be run on this machine. Give the binary for its system and processor."
 [[ $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+([-+][0-9A-Za-z.+-]+)?$ ]] ||
@@ -112,7 +112,7 @@ fi
 
 if [[ ! $copy_only ]]; then
   program=$(type -P "${VAULT:-vault}" || { [[ ! ${VAULT:-} ]] && type -P bao; }) ||
-    die "${VAULT:-vault} is no program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
+    die "${VAULT:-vault} is not a program that can be run. Install vault or bao, or set VAULT to one of them. Nothing has been changed."
   # A standby of OpenBao answers for itself, and does not tell what the active node runs.
   if [[ $(vault version) == OpenBao* ]]; then
     active=$(vault status | awk '/^HA Mode +standby/ { standby = 1 } standby && /^Active Node Address/ { print $NF }') || true

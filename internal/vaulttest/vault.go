@@ -46,8 +46,8 @@ func (p *Programs) Dev(ctx context.Context, dir, level string) (*Vault, error) {
 }
 
 // Raft starts a server on integrated storage, which is sealed. It is to join the cluster of another one,
-// if any. Of plugins it knows what is in that directory.
-func (p *Programs) Raft(ctx context.Context, dir, level, storage, plugins string, join *Vault) (*Vault, error) {
+// if any. Of plugins it knows what is in that directory. Its configuration has what is in these files too.
+func (p *Programs) Raft(ctx context.Context, dir, level, storage, plugins string, join *Vault, config ...string) (*Vault, error) {
 	if err := os.MkdirAll(storage, 0o700); err != nil {
 		return nil, err
 	}
@@ -65,8 +65,12 @@ func (p *Programs) Raft(ctx context.Context, dir, level, storage, plugins string
 		if p.OpenBao {
 			alone = fmt.Sprintf("disable_standby_reads = %t\n%s", p.DisableStandbyReads, auditThroughAPI)
 		}
+		args := []string{"server", "-log-level=" + level, "-config=" + file}
+		for _, more := range config {
+			args = append(args, "-config="+more)
+		}
 		// The performance_multiplier is what HashiCorp recommends for production.
-		return []string{"server", "-log-level=" + level, "-config=" + file}, os.WriteFile(file, fmt.Appendf(nil, `
+		return args, os.WriteFile(file, fmt.Appendf(nil, `
 storage "raft" {
   path                   = %q
   node_id                = %q

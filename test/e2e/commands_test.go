@@ -69,12 +69,13 @@ func simulator(ts *testscript.TestScript, neg bool, args []string) {
 // vault-server starts Vault's dev server on a free port, with the plugin registered and the root
 // token in $VAULT_TOKEN.
 //
-// vault-server DIR starts a real server instead, which keeps its storage in DIR and is sealed.
+// vault-server DIR [FILE] starts a real server instead, which keeps its storage in DIR and is sealed. FILE is
+// added to its configuration.
 //
 // Either sets $VAULT_ADDR, logs to vault.log, and stops the server that the script started before.
 func vaultServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 1 {
-		ts.Fatalf("usage: vault-server [DIR]")
+	if neg || len(args) > 2 {
+		ts.Fatalf("usage: vault-server [DIR [FILE]]")
 	}
 	script := ts.Value(stateKey).(*state)
 	if script.vault != nil {
@@ -85,7 +86,7 @@ func vaultServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("VAULT_TOKEN", vaulttest.RootToken)
 		script.vault, err = programs.Dev(context.Background(), ts.Getenv("WORK"), "trace")
 	} else {
-		script.vault, err = programs.Raft(context.Background(), ts.Getenv("WORK"), "trace", ts.MkAbs(args[0]), ts.Getenv("PLUGIN_DIR"), nil)
+		script.vault, err = programs.Raft(context.Background(), ts.Getenv("WORK"), "trace", ts.MkAbs(args[0]), ts.Getenv("PLUGIN_DIR"), nil, args[1:]...)
 	}
 	ts.Check(err)
 	ts.Defer(script.vault.Stop)
