@@ -33,9 +33,11 @@ func (s *Store) Create(ctx context.Context, name string, u Update) (WriteResult,
 		return WriteResult{}, err
 	}
 	defer release()
-	made, err := once(ctx, func() (*client.Secret, error) {
-		return change(s, n.Name, func() (*client.Secret, error) { return s.client.CreateSecret(ctx, n) })
-	}, func() (*client.Secret, error) { return s.madeBefore(ctx, n) })
+	bounded, cancel := s.bounded(ctx)
+	defer cancel()
+	made, err := once(bounded, func() (*client.Secret, error) {
+		return change(s, n.Name, func() (*client.Secret, error) { return s.client.CreateSecret(bounded, n) })
+	}, func() (*client.Secret, error) { return s.madeBefore(bounded, n) })
 	if errors.Is(err, client.ErrConflict) || errors.Is(err, client.ErrInvalid) {
 		// ABEJA's answer to a name that exists: 409 or 400, which of them is not documented.
 		if listErr := s.identity.names.doubt(ctx, s); listErr == nil {
@@ -118,7 +120,7 @@ type Update struct {
 // Update changes a secret and never makes one.
 func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error) {
 	var w WriteResult
-	err := s.locked(ctx, r, func(name, id string) error {
+	err := s.locked(ctx, r, func(ctx context.Context, name, id string) error {
 		if u.Value == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
 			// Nothing to compare: this reaches a secret too that ABEJA no longer returns.
 			secret, err := s.updateSecret(ctx, name, id, u.SecretUpdate)
@@ -244,7 +246,7 @@ func pause(ctx context.Context, wait time.Duration) bool {
 // Delete deletes a secret with all its versions. One that is surely not there is not an error.
 func (s *Store) Delete(ctx context.Context, r Ref) error {
 	var gone struct{ name, id string }
-	err := s.locked(ctx, r.Surely(), func(name, id string) error {
+	err := s.locked(ctx, r.Surely(), func(ctx context.Context, name, id string) error {
 		gone.name, gone.id = name, id
 		return s.remove(name, func() error { return s.client.DeleteSecret(ctx, id) })
 	})
@@ -265,7 +267,7 @@ func (s *Store) remove(name string, send func() error) error {
 
 // SetStatus makes a version active or inactive.
 func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.Status) error {
-	return s.locked(ctx, r, func(name, id string) error {
+	return s.locked(ctx, r, func(ctx context.Context, name, id string) error {
 		v, err := s.version(ctx, name, id, number)
 		if err != nil || v.Status == status {
 			return err
@@ -282,7 +284,7 @@ func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.
 
 // DeleteVersion deletes a version for good.
 func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
-	return s.locked(ctx, r, func(name, id string) error {
+	return s.locked(ctx, r, func(ctx context.Context, name, id string) error {
 		v, err := s.version(ctx, name, id, number)
 		if err != nil {
 			return err
@@ -308,8 +310,15 @@ func (s *Store) version(ctx context.Context, name, id string, number int) (*clie
 	return nil, &NoVersionError{Newest: newestNumber(versions.Usable)}
 }
 
+// bounded gives a write the time of two calls that hang, one to do it and one to look what came of it,
+// however many it makes. To wait for other writers or for a listing takes nothing of it.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout, _ := s.client.Patience()
+	return context.WithTimeout(ctx, 2*timeout)
+}
+
 // locked runs do alone among the writers of the secret's name.
-func (s *Store) locked(ctx context.Context, r Ref, do func(name, id string) error) error {
+func (s *Store) locked(ctx context.Context, r Ref, do func(ctx context.Context, name, id string) error) error {
 	name, _, err := s.find(ctx, r)
 	if err != nil {
 		return err
@@ -319,7 +328,11 @@ func (s *Store) locked(ctx context.Context, r Ref, do func(name, id string) erro
 		return err
 	}
 	defer release()
-	err = s.withID(ctx, r, do)
+	err = s.withID(ctx, r, func(name, id string) error {
+		ctx, cancel := s.bounded(ctx)
+		defer cancel()
+		return do(ctx, name, id)
+	})
 	if e := (*client.Error)(nil); errors.As(err, &e) && e.OutcomeUnknown() && !errors.As(err, new(*UnknownOutcomeError)) {
 		switch e.Op {
 		case client.OpUpdateSecret, client.OpDeleteSecret, client.OpUpdateVersion, client.OpDeleteVersion:

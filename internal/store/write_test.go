@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -224,6 +226,59 @@ func TestAfterATimeOutAWriteIsNotSentAgain(t *testing.T) {
 		require.ErrorIs(t, err, client.ErrTimeout)
 		require.Equal(t, 1, sim.Count("create_version"))
 	})
+}
+
+// slowly takes its time before each request is sent, by its method. The answers to those that are cut are lost.
+type slowly struct {
+	http.RoundTripper
+	takes map[string]time.Duration
+	cuts  map[string]bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s slowly) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-time.After(s.takes[r.Method]):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	if s.cuts[r.Method] {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// A write that is never answered is followed by a look, sent again, and followed by another look.
+func TestAWriteEndsAfterTheTimeOfTwoCallsHoweverManyItMakes(t *testing.T) {
+	writes := map[string]func(ctx context.Context, s *Store) error{
+		"create": func(ctx context.Context, s *Store) error {
+			_, err := s.Create(ctx, client.NewSecret{Name: "new", Value: []byte("1")}, nil)
+			return err
+		},
+		"update": func(ctx context.Context, s *Store) error {
+			_, err := s.Update(ctx, ByName("db"), Update{Value: []byte("2")})
+			return err
+		},
+	}
+	for name, write := range writes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				sim := simulator.New(simulator.Options{})
+				sim.Create("db", []byte("1"))
+				org, user, token, _ := sim.Credentials()
+				way := slowly{sim.Transport(), map[string]time.Duration{}, map[string]bool{http.MethodPost: true}}
+				c, err := client.New(client.Config{OrganizationID: org, Auth: client.Basic(user, token), Transport: way})
+				require.NoError(t, err)
+				s := open(t, sim, new(Registry), Options{Client: c})
+				value(t, s, "db")
+				way.takes[http.MethodGet], way.takes[http.MethodPost] = 14*time.Second, 29*time.Second
+				begin := time.Now()
+				require.ErrorAs(t, write(t.Context(), s), new(*UnknownOutcomeError))
+				require.LessOrEqual(t, time.Since(begin), 2*client.DefaultTimeout)
+			})
+		})
+	}
 }
 
 func TestACreateWithoutOutcomeIsNotTakenForAnothersSecret(t *testing.T) {
