@@ -233,7 +233,7 @@ func TestStatusSaysAtOnceThatABEJAIsLeftAloneSinceWhenAndWhenTheNextTryIs(t *tes
 		require.Nil(t, e.read("status").ok()["problem"], "and so for 10 seconds, if nobody else asks")
 		since := time.Now().UTC().Format(time.RFC3339)
 		e.sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503})
-		for range 5 {
+		for range 10 {
 			e.read("secrets/one").refused(http.StatusBadGateway)
 		}
 		e.sim.ClearFaults()

@@ -14,8 +14,9 @@ import (
 
 const (
 	// breakerFailures is how many requests in a row must fail before ABEJA is left alone. One call
-	// with its retries is four by default; of calls of which one in three fails, 1 in 243 is the fifth.
-	breakerFailures = 5
+	// with its retries is four by default. Where one request in three fails, one in 90,000 is the tenth;
+	// one in 360 is the fifth, which a busy mount would meet every few seconds.
+	breakerFailures = 10
 	// breakerDelay is how long ABEJA is left alone before one request tries it again. With it a
 	// reader is given a fresh value within 5 s of ABEJA's return, and ABEJA is sent next to nothing.
 	breakerDelay = 2 * time.Second
