@@ -328,12 +328,18 @@ func (s *Store) locked(ctx context.Context, r Ref, do func(ctx context.Context, 
 		return err
 	}
 	defer release()
+	var done error
 	err = s.withID(ctx, r, func(name, id string) error {
 		ctx, cancel := s.bounded(ctx)
 		defer cancel()
-		return do(ctx, name, id)
+		done = do(ctx, name, id)
+		return done
 	})
-	if e := (*client.Error)(nil); errors.As(err, &e) && e.OutcomeUnknown() && !errors.As(err, new(*UnknownOutcomeError)) {
+	if errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// Not that of err: what went wrong last may be the list that was to tell why ABEJA knows no such id.
+	if e := (*client.Error)(nil); errors.As(done, &e) && e.OutcomeUnknown() && !errors.As(done, new(*UnknownOutcomeError)) {
 		switch e.Op {
 		case client.OpUpdateSecret, client.OpDeleteSecret, client.OpUpdateVersion, client.OpDeleteVersion:
 			return &UnknownOutcomeError{err}

@@ -216,6 +216,24 @@ func TestAWriteThatStaysUnknownSaysSoAndCanBeRepeated(t *testing.T) {
 	})
 }
 
+// ABEJA has deleted it and the answer is lost; to the repetition it says that there is no such id, and the list
+// that would tell why cannot be read.
+func TestAWriteThatMayHaveBeenDoneSaysSoWhateverFailsAfterIt(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		value(t, s, "db")
+		synctest.Wait()
+		sim.AddFault(simulator.Fault{Op: "delete_secret", Count: 1, Kind: simulator.FaultCut, AfterActing: true})
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Kind: simulator.FaultCut})
+		err := s.Delete(t.Context(), ByName("db"))
+		require.ErrorAs(t, err, new(*UnknownOutcomeError))
+		require.ErrorIs(t, err, client.ErrUnavailable)
+		require.Zero(t, sim.Len())
+		sim.ClearFaults()
+		require.NoError(t, s.Delete(t.Context(), ByName("db")))
+	})
+}
+
 func TestAfterATimeOutAWriteIsNotSentAgain(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("1"))
