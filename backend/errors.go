@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -40,6 +41,8 @@ type wording struct {
 	advice string
 }
 
+const nothingSent = "nothing was sent, so "
+
 // wordings is what becomes of each kind of error: the first that fits. All advice about what is below
 // this package is here, and the errors below state only facts, so no message advises twice.
 var wordings = []wording{
@@ -62,8 +65,8 @@ var wordings = []wording{
 	{of(client.ErrInvalid), http.StatusBadRequest, "", "correct the request"},
 	{of(client.ErrNotFound), http.StatusNotFound, "", "list to see what there is"},
 	{of(client.ErrConflict), http.StatusConflict, "", "read its state and decide again"},
-	{askedToWait, http.StatusTooManyRequests, "", "nothing was sent, so wait a little, then try again"},
-	{of(client.ErrNotAsked), http.StatusServiceUnavailable, "", "nothing was sent, so wait a little, then try again"},
+	{askedToWait, http.StatusTooManyRequests, "", nothingSent + "wait a little, then try again"},
+	{of(client.ErrNotAsked), http.StatusServiceUnavailable, "", nothingSent + "wait a little, then try again"},
 	{of(client.ErrRateLimited), http.StatusTooManyRequests, "", "wait a little, then try again"},
 	{of(client.ErrTimeout, context.DeadlineExceeded, context.Canceled), http.StatusGatewayTimeout, "",
 		"try again, or raise request_timeout in config"},
@@ -114,6 +117,9 @@ func coded(err error) error {
 		if errors.As(err, &partial) {
 			fact = fmt.Sprintf("the value is stored as version %d, but the rest is not: %s", partial.Version, fact)
 		}
+	}
+	if is[*store.UnknownOutcomeError](err) || is[*store.PartialError](err) {
+		advice = strings.TrimPrefix(advice, nothingSent) // this try was not, but others were
 	}
 	if is[*store.UnknownOutcomeError](err) {
 		var call *client.Error

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -259,4 +260,19 @@ func TestAWriteWhoseAnswerIsLostTakesEffectOnce(t *testing.T) {
 		e.holds("three", "hidden-3", "hidden-4")
 		e.delete("secrets/three").ok()
 	}
+}
+
+func TestNoErrorSaysThatNothingWasSentWhenOneTryWas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := inMemory(t)
+		e.write("config", fields{"max_retries": 10}).ok()
+		e.sim.Create("one", []byte("hidden-1"))
+		e.read("secrets/one").ok()
+		e.sim.AddFault(simulator.Fault{Op: simulator.UpdateSecret, Kind: simulator.FaultCut, AfterActing: true})
+		a := e.write("secrets/one", fields{"description": "x"})
+		a.refused(http.StatusServiceUnavailable) // the last try was not let through
+		require.Contains(t, a.text, "is not known: wait a little, then try again; to repeat it is safe")
+		require.NotContains(t, a.text, "nothing was sent")
+	})
 }
