@@ -20,9 +20,8 @@ type tries struct {
 	admitted bool // by the limiter, before the call's time began
 	// entered is when the gate let the request through of which it is not told yet how it ended.
 	entered time.Time
-	// insists says that the last try hung: perhaps only its connection did, so that the next one need
-	// not ask the gate.
-	insists bool
+	// hung says that the last try had no answer in its time.
+	hung bool
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
 }
@@ -73,7 +72,7 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case err != nil:
-		tries.insists = ctx.Err() == context.DeadlineExceeded
+		tries.hung = ctx.Err() == context.DeadlineExceeded
 		a.leave(tries, noAnswer(ctx, tries, err))
 	case end.Status == http.StatusTooManyRequests:
 		a.leave(tries, &Error{Op: tries.op, Status: end.Status, RetryAfter: retryAfter(resp)})
@@ -140,19 +139,30 @@ func (b *timedBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
+// gateInterval is how often a try asks the gate that follows one that hung.
+const gateInterval = 100 * time.Millisecond
+
 // enter asks the gate.
 func (a *attempts) enter(ctx context.Context, t *tries) error {
 	if a.gate == nil {
 		return nil
 	}
 	a.leave(t, &Error{Op: t.op, Err: errCut}) // the answer to the try before could not be read
-	if !t.insists {
-		if refused := a.gate.Enter(); refused != nil {
+	for {
+		refused := a.gate.Enter(t.hung)
+		if refused == nil {
+			t.entered, t.hung = time.Now(), false
+			return nil
+		}
+		if deadline, _ := ctx.Deadline(); !t.hung || refused.Next.After(deadline) {
 			return refused
 		}
+		select {
+		case <-time.After(gateInterval):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	t.entered, t.insists = time.Now(), false
-	return nil
 }
 
 // leave tells the gate how the request ended that it let through last, if it is not told yet.

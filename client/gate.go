@@ -8,8 +8,10 @@ import (
 // Gate decides before each request whether ABEJA is to be asked, and is told what came of it. It must
 // be quick and safe for concurrent use. Clients of one organization may share one.
 type Gate interface {
-	// Enter lets a request through, or returns why not.
-	Enter() *NotAskedError
+	// Enter lets a request through, or returns why not. hung says that it is the next try after one that had
+	// no answer in its time: perhaps only the connection of that one is dead. Such a try that is not let
+	// through is asked for again until its call's time is over.
+	Enter(hung bool) *NotAskedError
 	// Leave is told how a request ended that was let through.
 	Leave(Outcome)
 }

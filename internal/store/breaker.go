@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -25,6 +26,11 @@ const (
 	hangTime = 5 * time.Second
 	// probeTime is how long the request that tries ABEJA again keeps all others away.
 	probeTime = 3 * time.Second
+	// hungRate and hungBurst bound the tries that are let through while ABEJA is left alone since they
+	// follow one that hung: one in hungRate, after some at once, of which the first to be answered lets
+	// all others through.
+	hungRate  = 250 * time.Millisecond
+	hungBurst = 5
 	// patience is how long a reader waits for an answer who can be given an older one.
 	patience = time.Second
 	// maxHold bounds what ABEJA may ask for with Retry-After.
@@ -35,6 +41,7 @@ const (
 // ABEJA is not flooded on its return. All clients of an organization share one.
 type breaker struct {
 	circuit circuitbreaker.CircuitBreaker[any]
+	hung    *rate.Limiter
 
 	mu       sync.Mutex
 	answered time.Time     // when the last request began that ABEJA answered
@@ -59,7 +66,7 @@ type Weather struct {
 }
 
 func newBreaker() *breaker {
-	b := &breaker{watchers: make(map[*Store]func(Weather))}
+	b := &breaker{hung: rate.NewLimiter(rate.Every(hungRate), hungBurst), watchers: make(map[*Store]func(Weather))}
 	b.circuit = circuitbreaker.NewBuilder[any]().
 		WithFailureThreshold(breakerFailures).WithSuccessThreshold(1).WithDelay(breakerDelay).
 		Build()
@@ -67,7 +74,7 @@ func newBreaker() *breaker {
 }
 
 // Enter implements client.Gate.
-func (b *breaker) Enter() *client.NotAskedError {
+func (b *breaker) Enter(hung bool) *client.NotAskedError {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -80,6 +87,9 @@ func (b *breaker) Enter() *client.NotAskedError {
 	}
 	if b.circuit.TryAcquirePermit() {
 		b.probe = now
+		return nil
+	}
+	if hung && b.hung.Allow() {
 		return nil
 	}
 	return &client.NotAskedError{Since: b.since, Next: b.next(now), Why: b.why}

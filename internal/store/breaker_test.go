@@ -2,9 +2,11 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +75,47 @@ func TestWithoutAnOlderAnswerOneCallerWaitsForAnABEJAThatHangsAndTheOthersAreTol
 		}
 		require.Zero(t, time.Since(since))
 		require.Zero(t, sim.Count())
+	})
+}
+
+// crowded has a crowd read at the same time, each a secret of their own, from an ABEJA of which so many
+// requests hang, all if 0.
+func crowded(t *testing.T, hang int, check func(sim *simulator.Simulator, failed int, took time.Duration)) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		const crowd = 40
+		sim.Fill(crowd)
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultHang, Count: hang})
+		sim.ResetRequests()
+		begin := time.Now()
+		var failed atomic.Int32
+		together(crowd, func(i int) {
+			if _, err := s.Read(t.Context(), ByName(fmt.Sprintf("demo_%05d", i+1)), Current); err != nil {
+				failed.Add(1)
+			}
+		})
+		check(sim, int(failed.Load()), time.Since(begin))
+	})
+}
+
+func TestACrowdWhoseCallsHangSendsLittleMore(t *testing.T) {
+	crowded(t, 0, func(sim *simulator.Simulator, failed int, took time.Duration) {
+		require.Equal(t, 40, failed)
+		require.Equal(t, client.DefaultTimeout, took)
+		sent := sim.Requests()
+		require.Greater(t, len(sent), 40+10, "though each is tried again")
+		for i := 40; i+10 < len(sent); i++ {
+			require.GreaterOrEqual(t, sent[i+10].Time.Sub(sent[i].Time), time.Second, "at most ten in a second")
+		}
+	})
+}
+
+func TestACrowdWhoseConnectionIsDeadIsAnsweredByTheNextTry(t *testing.T) {
+	crowded(t, 40, func(sim *simulator.Simulator, failed int, took time.Duration) {
+		require.Zero(t, failed)
+		require.Less(t, took, client.DefaultTimeout/2+time.Second)
+		require.Equal(t, 40+40, sim.Count())
 	})
 }
 
