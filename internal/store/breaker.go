@@ -44,7 +44,7 @@ type breaker struct {
 	hung    *rate.Limiter
 
 	mu       sync.Mutex
-	answered time.Time     // when the last request began that ABEJA answered
+	answered time.Time     // when ABEJA last answered
 	since    time.Time     // when the first request failed after that
 	why      *client.Error // how the last one failed
 	held     time.Time     // until when ABEJA has asked to be left alone
@@ -161,11 +161,14 @@ func (b *breaker) take(o client.Outcome) {
 		}
 		return
 	}
+	if b.answered.After(o.Began) {
+		return // ABEJA has answered others since: with a connection many requests fail at once
+	}
 	if b.circuit.IsOpen() { // it fails as much as before: the delay begins anew
 		b.circuit.HalfOpen()
 	}
 	b.circuit.RecordFailure()
-	if errors.Is(failed, client.ErrTimeout) && now.Sub(o.Began) >= hangTime && !b.answered.After(o.Began) {
+	if errors.Is(failed, client.ErrTimeout) && now.Sub(o.Began) >= hangTime {
 		b.circuit.Open()
 	}
 }

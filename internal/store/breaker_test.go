@@ -119,6 +119,26 @@ func TestACrowdWhoseConnectionIsDeadIsAnsweredByTheNextTry(t *testing.T) {
 	})
 }
 
+// As when the HTTP/2 connection is reset that all of them use.
+func TestManyCallsThatAreCutAtOnceAreTriedAgainIfABEJAHasAnsweredOthersMeanwhile(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		const many = 3 * breakerFailures
+		sim.Fill(many)
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultHang, Count: many})
+		time.AfterFunc(time.Second, func() {
+			value(t, s, "demo_00001")
+			time.Sleep(time.Millisecond)
+			sim.ClearFaults() // those that hang are cut
+		})
+		together(many, func(i int) {
+			_, err := s.Get(t.Context(), ByName(fmt.Sprintf("demo_%05d", i+1)))
+			require.NoError(t, err)
+		})
+	})
+}
+
 func TestAnABEJAThatCutsConnectionsIsSentLittle(t *testing.T) {
 	cachingAt(t, Freshness{TTL: time.Second, StaleIfError: time.Hour, Size: 10}, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		value(t, s, "db")
