@@ -270,7 +270,7 @@ func (s slowly) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestAWriteEndsAfterTheTimeOfTwoCallsHoweverManyItMakes(t *testing.T) {
 	writes := map[string]func(ctx context.Context, s *Store) error{
 		"create": func(ctx context.Context, s *Store) error {
-			_, err := s.Create(ctx, client.NewSecret{Name: "new", Value: []byte("1")}, nil)
+			_, err := s.Create(ctx, "new", Update{Value: []byte("1")})
 			return err
 		},
 		"update": func(ctx context.Context, s *Store) error {
