@@ -13,7 +13,7 @@ COVERED := ./client,./internal/store,./backend
 COVERAGE := 90
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint vulncheck clean release test-build test-release
+.PHONY: help build demo dev test test-busy test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint vulncheck clean release test-build test-release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 FUZZTIME ?= 10s
 
 test: test-unit test-contract test-terraform test-build test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
+
+test-busy: ## run all tests while other work keeps each core busy: none may depend on how fast the machine is
+	scripts/busy.sh $(MAKE) test
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
