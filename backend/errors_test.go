@@ -272,7 +272,7 @@ func TestNoErrorSaysThatNothingWasSentWhenOneTryWas(t *testing.T) {
 		e.sim.AddFault(simulator.Fault{Op: simulator.UpdateSecret, Kind: simulator.FaultCut, AfterActing: true})
 		a := e.write("secrets/one", fields{"description": "x"})
 		a.refused(http.StatusServiceUnavailable) // the last try was not let through
-		require.Contains(t, a.text, "is not known: wait a little, then try again; to repeat it is safe")
+		require.Contains(t, a.text, "is not known: wait a little, then try again; it is safe to repeat")
 		require.NotContains(t, a.text, "nothing was sent")
 	})
 }
