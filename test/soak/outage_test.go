@@ -20,14 +20,17 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 	c := startCluster(t, dir, 3, "info")
 	m, name := newMarks(chance(3000)), newMarks(chance(3001)).letters
 	m.add("name", name)
-	outages := []*outage{
-		startOutage(t, c, fault{Kind: "cut"}, name, m),
-		startOutage(t, c, fault{Kind: "hang"}, name, m),
+	outages := []*outage{newOutage(t, c, "cut", name, m), newOutage(t, c, "hang", name, m)}
+	for _, o := range outages {
+		o.fillShelf(t, c)
+	}
+	for _, o := range outages {
+		o.beginLoad(t, m)
 	}
 	part := *length / 8
 	time.Sleep(part)
 	for _, o := range outages {
-		o.a.strike(t, o.how)
+		o.a.strike(t, fault{Kind: o.how})
 	}
 	time.Sleep(part)
 
@@ -36,11 +39,13 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 	dies.Crash()
 	for _, o := range outages {
 		o.readFromEachNode(t, c)
-		o.readSecret(0, o.overwritten, chance(3004)) // no old value is given, and there is no other
 	}
 	serving := time.Now()
 	t.Logf("every node gives every secret %v after the active Vault was killed", serving.Sub(killed).Round(time.Millisecond))
 	dies.Kill() // with its plugin, which is left behind
+	for _, o := range outages {
+		o.readSecret(0, o.overwritten, chance(3004)) // no old value is given, and there is no other
+	}
 	time.Sleep(part)
 
 	for _, o := range outages {
@@ -57,10 +62,9 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 // good values.
 type outage struct {
 	*load
-	a     *abeja
-	how   fault
-	mount string
-	known []string // secrets that are on the shelf before, and are changed by nobody but ABEJA afterwards
+	a          *abeja
+	how, mount string
+	known      []string // secrets that are on the shelf before, and are changed by nobody but ABEJA afterwards
 	// overwritten is a secret whose value was on the shelf. It has another since, which was not read.
 	overwritten string
 
@@ -68,40 +72,52 @@ type outage struct {
 	back    time.Duration
 }
 
-// startOutage begins the load, once the known secrets are on the shelf.
-func startOutage(t *testing.T, c *cluster, how fault, name string, m *marks) *outage {
+func newOutage(t *testing.T, c *cluster, how, name string, m *marks) *outage {
 	t.Helper()
-	o := &outage{a: startABEJA(t, token, "unused"), how: how, mount: "abeja-" + how.Kind}
+	o := &outage{a: startABEJA(t, token, "unused"), how: how, mount: "abeja-" + how, overwritten: name + "_overwritten"}
 	o.load = &load{
 		history: newHistory(), writers: 2, readers: 2, mounts: []string{o.mount}, names: "written", losing: true, call: c.anyNode,
 	}
 	c.mount(t, o.mount, o.a.Config(map[string]any{
 		"request_timeout": deadline, "cache_ttl": "1s", "stale_if_error": "1h", "keep_last_good": true,
 	}))
-	const secrets = 8
-	for i := range secrets {
+	for i := range 8 {
 		o.known = append(o.known, fmt.Sprintf("%s_%d", name, i))
-		for version := 1; version <= 2; version++ {
-			o.writeKnown(t, o.known[i], m.secret(fmt.Sprintf("%s %d %d", o.mount, i, version)))
+	}
+	for version := 1; version <= 2; version++ {
+		for i, name := range o.known {
+			o.put(t, name, m.secret(fmt.Sprintf("%s %d %d", o.mount, i, version)))
 		}
 	}
-	o.overwritten = name + "_overwritten"
-	o.writeKnown(t, o.overwritten, m.secret("overwritten 1"))
-	random := chance(3002)
-	shelf := func(want float64) {
-		eventually(t, time.Minute, "values are on the shelf", func() bool {
-			return c.must(t, http.MethodGet, o.mount+"/status", nil).Data["last_good_entries"] == want
-		})
-	}
-	for _, name := range o.known {
-		o.readSecret(0, name, random)
-	}
-	shelf(secrets)
-	// The index is stored after the values. It is when a value is that is read later.
-	o.readSecret(0, o.overwritten, random)
-	shelf(secrets + 1)
-	o.writeKnown(t, o.overwritten, m.secret("overwritten 2"))
+	o.put(t, o.overwritten, m.secret("overwritten 1"))
+	return o
+}
 
+// fillShelf waits until the values are in Vault's storage.
+func (o *outage) fillShelf(t *testing.T, c *cluster) {
+	t.Helper()
+	random := chance(3002)
+	// The index is stored after the values: that of the known ones is when another is that is read later.
+	for _, names := range [][]string{o.known, {o.overwritten}} {
+		before := o.shelved(t, c)
+		for _, name := range names {
+			o.readSecret(0, name, random)
+		}
+		eventually(t, time.Minute, "values are on the shelf", func() bool { return o.shelved(t, c) == before+float64(len(names)) })
+	}
+}
+
+// shelved is how many values are on the shelf.
+func (o *outage) shelved(t *testing.T, c *cluster) float64 {
+	t.Helper()
+	n, _ := c.must(t, http.MethodGet, o.mount+"/status", nil).Data["last_good_entries"].(float64)
+	return n
+}
+
+// beginLoad begins the load, beside readers of the known secrets.
+func (o *outage) beginLoad(t *testing.T, m *marks) {
+	t.Helper()
+	o.put(t, o.overwritten, m.secret("overwritten 2"))
 	o.begin(t)
 	for client := range 4 {
 		random := chance(3003 + client)
@@ -109,10 +125,9 @@ func startOutage(t *testing.T, c *cluster, how fault, name string, m *marks) *ou
 			o.readSecret(100+client, o.known[random.IntN(len(o.known))], random)
 		}))
 	}
-	return o
 }
 
-func (o *outage) writeKnown(t *testing.T, name, value string) {
+func (o *outage) put(t *testing.T, name, value string) {
 	t.Helper()
 	w := operation{write: true, mount: o.mount, path: "secrets/", name: name, value: value, cas: noCAS}
 	w = o.record(w, func() answer {
