@@ -46,6 +46,9 @@ func TestALongStepThatFailsShowsWhy(t *testing.T) {
 	t.Parallel()
 	out, _ := progress(t, "", "echo second >&2; exit 7")
 	require.Regexp(t, `(^|\n)first\nsecond\nexit status 7$`, out)
+
+	out, _ = progress(t, "", "echo It is burnt. >&2; seq 1000 >&2; exit 7")
+	require.Regexp(t, `(^|\n)It is burnt.\nexit status 7$`, out)
 }
 
 // progress runs scripts/progress.sh with a command that prints a first line, and then goes on as given. A
