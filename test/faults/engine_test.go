@@ -224,6 +224,8 @@ const (
 	secure
 	// lookedUp is secure by a name that is looked up for each request.
 	lookedUp
+	// multiplexed is HTTP/2, with one connection for all requests.
+	multiplexed
 )
 
 // abeja is the simulator behind a socket.
@@ -240,6 +242,7 @@ type abeja struct {
 	resets   atomic.Bool      // cuts become RST
 	detached atomic.Bool      // calls go on when the caller has hung up
 	busy     sync.RWMutex
+	nat      *nat
 	server   *http.Server
 }
 
@@ -258,7 +261,7 @@ func listen(t testing.TB, link link, handler http.Handler) *abeja {
 	require.NoError(t, err)
 	a.address = l.Addr().String()
 	a.url = "http://" + a.address
-	if link == secure || link == lookedUp {
+	if link >= secure {
 		host, port, err := net.SplitHostPort(a.address)
 		require.NoError(t, err)
 		if link == lookedUp {
@@ -277,14 +280,19 @@ func listen(t testing.TB, link link, handler http.Handler) *abeja {
 }
 
 func (a *abeja) serve(l net.Listener) {
-	if a.link == secure || a.link == lookedUp {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return a.cert.Load(), nil
-		}})
+	a.nat = &nat{Listener: l}
+	a.server = &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols)}
+	a.server.SetKeepAlivesEnabled(a.link == kept || a.link == multiplexed)
+	a.server.Protocols.SetHTTP1(a.link != multiplexed)
+	a.server.Protocols.SetHTTP2(a.link == multiplexed)
+	if a.link < secure {
+		go a.server.Serve(a.nat)
+		return
 	}
-	a.server = &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0)}
-	a.server.SetKeepAlivesEnabled(a.link == kept)
-	go a.server.Serve(l)
+	a.server.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return a.cert.Load(), nil
+	}}
+	go a.server.ServeTLS(a.nat, "", "")
 }
 
 func (a *abeja) host() string {
