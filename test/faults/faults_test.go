@@ -1,5 +1,6 @@
 // Package faults runs each operation under each fault of ABEJA and of the way there, with the engine in the
-// test's process, and holds the answers, what ABEJA then has, and docs/reliability.md against each other.
+// test's process, and holds the answers, what ABEJA then has, and docs/reliability.md against each other. So it does
+// with those who use mounts while the weather is bad.
 package faults
 
 import (
