@@ -44,7 +44,7 @@ type Build struct {
 func Factory(build Build) logical.Factory {
 	registry := new(store.Registry) // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := &backend{build: build, registry: registry, shelf: &shelf{storage: conf.StorageView}}
+		b := &backend{build: build, registry: registry, shelf: &shelf{storage: conf.StorageView, prefix: shelfPrefix}}
 		b.ctx, b.end = context.WithCancel(context.Background())
 		b.metrics = newMetrics(build, b.state)
 		b.Backend = &framework.Backend{

@@ -12,17 +12,18 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
-// shelfPrefix is where keep_last_good stores: the salt, and a directory whose name is made with it.
-// Keys are not encrypted in Vault's storage, so each is an HMAC with the salt. Without the salt nothing
-// is found that it was made with, so all is gone with it, and is deleted afterwards.
-const (
-	shelfPrefix = "last_good/"
-	saltKey     = "salt"
-)
+// shelfPrefix is where keep_last_good stores.
+const shelfPrefix = "last_good/"
 
-// shelf is store.Shelf in Vault's storage.
+// saltKey is where a shelf has its salt.
+const saltKey = "salt"
+
+// shelf is a part of Vault's storage, and a store.Shelf: a salt, and a directory whose name is made with
+// it. Keys are not encrypted in Vault's storage, so each is a hash with the salt. Without the salt nothing
+// is found that it was made with, so all is gone with it, and is deleted afterwards.
 type shelf struct {
 	storage logical.Storage
+	prefix  string
 
 	mu   sync.Mutex
 	salt *salt.Salt // nil: to be read, or to be made
@@ -32,7 +33,7 @@ type shelf struct {
 func (s *shelf) open(ctx context.Context) (logical.Storage, *salt.Salt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	view := logical.NewStorageView(s.storage, shelfPrefix)
+	view := logical.NewStorageView(s.storage, s.prefix)
 	if s.salt == nil {
 		made, err := salt.NewSalt(ctx, view, &salt.Config{Location: saltKey, HashFunc: salt.SHA256Hash})
 		if err != nil {
@@ -80,7 +81,7 @@ func (s *shelf) Delete(ctx context.Context, key string) error {
 func (s *shelf) Clear(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.storage.Delete(ctx, shelfPrefix+saltKey); err != nil {
+	if err := s.storage.Delete(ctx, s.prefix+saltKey); err != nil {
 		return err
 	}
 	s.salt = nil
@@ -111,10 +112,15 @@ func (s *shelf) Retain(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// sweep deletes what can no longer be found. used says that the shelf is in use.
-func (s *shelf) sweep(ctx context.Context, used bool) error {
-	view := logical.NewStorageView(s.storage, shelfPrefix)
+// sweep deletes what can no longer be found. inUse reports whether the shelf is in use; it is asked after
+// what there is was listed, so that nothing is deleted that a younger config has made.
+func (s *shelf) sweep(ctx context.Context, inUse func() (bool, error)) error {
+	view := logical.NewStorageView(s.storage, s.prefix)
 	there, err := view.List(ctx, "") // before the salt is read: what is made afterwards is not in the list
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	used, err := inUse()
 	if err != nil {
 		return err
 	}
@@ -183,11 +189,13 @@ func (c *config) inheritsLastGood(from *config, verified bool) bool {
 
 // periodic is called by Vault each minute, on the node that may store.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
-	c, err := readConfig(ctx, req.Storage)
-	if err != nil || b.standsBy() {
-		return err
+	if b.standsBy() {
+		return nil
 	}
-	err = b.shelf.sweep(ctx, b.keepsLastGood(c))
+	err := b.shelf.sweep(ctx, func() (bool, error) {
+		c, err := readConfig(ctx, req.Storage)
+		return b.keepsLastGood(c), err
+	})
 	if m := b.mounted.Load(); m != nil && m.lastGood != nil {
 		err = errors.Join(err, m.lastGood.Prune(ctx, m.config.StaleIfError))
 	}
