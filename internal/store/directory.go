@@ -258,6 +258,23 @@ func (d *directory) known(prefix string, since uint64) (ids map[string]string, e
 	return ids, d.edition
 }
 
+// listedIDs returns the ids of the last complete listing and of what was made since, and when it began.
+// The time is zero where a secret may be missing.
+func (d *directory) listedIDs() (ids []string, began time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost > 0 {
+		return nil, time.Time{}
+	}
+	for id := range d.names {
+		ids = append(ids, id)
+	}
+	for id := range d.odd {
+		ids = append(ids, id)
+	}
+	return ids, d.listed
+}
+
 // current lists, or joins a listing that began after the last write through the engine.
 func (d *directory) current(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()

@@ -36,6 +36,40 @@ func TestAnIncompleteListingAddsNamesAndRemovesNone(t *testing.T) {
 	})
 }
 
+func TestListedIsOfTheLastCompleteListing(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		_, began := s.Listed()
+		require.True(t, began.IsZero())
+		one, two := sim.Create("one", []byte("v")), sim.Create("two", []byte("v"))
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		first := time.Now()
+		ids, began := s.Listed()
+		require.ElementsMatch(t, []string{one, two}, ids)
+		require.Equal(t, first, began)
+
+		time.Sleep(time.Hour)
+		w, err := s.Create(t.Context(), "made", Update{Value: []byte("v")})
+		require.NoError(t, err)
+		sim.Delete("two")
+		endless(sim)
+		_, err = s.List(t.Context())
+		require.NoError(t, err)
+		ids, began = s.Listed()
+		require.Subset(t, ids, []string{one, two, w.ID}, "an incomplete one takes nothing away")
+		require.Equal(t, first, began)
+
+		sim.ClearFaults()
+		org, _, _, _ := sim.Credentials()
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Kind: simulator.FaultBody, Status: 200,
+			Body: fmt.Sprintf(`{"organization_id":%q,"has_next":false,"secrets":[null]}`, org)})
+		_, err = s.List(t.Context())
+		require.NoError(t, err)
+		_, began = s.Listed()
+		require.True(t, began.IsZero(), "a record without an id may be any")
+	})
+}
+
 func TestADeleteOfWhatWasJustMadeAtABEJADeletesIt(t *testing.T) {
 	deletes := map[string]func(*Store, *testing.T) error{
 		"secret":  func(s *Store, t *testing.T) error { return s.Delete(t.Context(), ByName("late")) },

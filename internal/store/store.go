@@ -130,6 +130,17 @@ func (s *Store) List(ctx context.Context) (*Listing, error) {
 	return all.of(s.prefix), nil
 }
 
+// ID returns the id of a secret. Of one that is known it asks nobody.
+func (s *Store) ID(ctx context.Context, r Ref) (string, error) {
+	_, id, err := s.find(ctx, r)
+	return id, err
+}
+
+// Listed returns the ids of all secrets that the last complete listing has shown to the mount's user and of
+// those made since, whatever the prefix, and when that listing began. Without one that is sure to have all
+// the time is zero.
+func (s *Store) Listed() (ids []string, began time.Time) { return s.identity.names.listedIDs() }
+
 // find returns the secret's name, with the prefix, and its id.
 func (s *Store) find(ctx context.Context, r Ref) (name, id string, err error) {
 	if r.id == "" {
