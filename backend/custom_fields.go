@@ -109,3 +109,16 @@ func customText(value any) (string, bool) {
 	return "", false
 }
 
+func shownCustom(keys map[string]string, description string) any {
+	shown := make(map[string]any, len(keys)+1)
+	for key, value := range keys {
+		shown[key] = value
+	}
+	if description != "" {
+		shown[descriptionKey] = description
+	}
+	if len(shown) == 0 {
+		return nil
+	}
+	return shown
+}

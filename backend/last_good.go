@@ -88,6 +88,13 @@ func (s *shelf) Clear(ctx context.Context) error {
 	return nil
 }
 
+// forget has the salt read anew.
+func (s *shelf) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.salt = nil
+}
+
 // Retain implements store.Shelf.
 func (s *shelf) Retain(ctx context.Context, keys []string) error {
 	view, salt, err := s.open(ctx)

@@ -112,7 +112,7 @@ func kvVersion(number int, v *client.Version, s *client.Secret) map[string]any {
 		"created_time":    s.CreatedAt.Format(time.RFC3339Nano),
 		"deletion_time":   "",
 		"destroyed":       v == nil,
-		"custom_metadata": customMetadata(s.Description),
+		"custom_metadata": shownCustom(nil, s.Description),
 	}
 	if v != nil {
 		about["created_time"] = v.CreatedAt.Format(time.RFC3339Nano)
@@ -127,13 +127,6 @@ func deletionTime(v *client.Version) string {
 		return ""
 	}
 	return v.UpdatedAt.Format(time.RFC3339Nano)
-}
-
-func customMetadata(description string) any {
-	if description == "" {
-		return nil
-	}
-	return map[string]any{"description": description}
 }
 
 // parseKVWrite returns the data and options of a write.

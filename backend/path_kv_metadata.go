@@ -104,7 +104,7 @@ func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, e
 		"max_versions":         0,
 		"cas_required":         false,
 		"delete_version_after": "0s",
-		"custom_metadata":      customMetadata(secret.Description),
+		"custom_metadata":      shownCustom(nil, secret.Description),
 		"last_updated_by":      nil,
 	}}, nil
 }
