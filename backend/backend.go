@@ -45,6 +45,7 @@ func Factory(build Build) logical.Factory {
 	registry := new(store.Registry) // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := &backend{build: build, registry: registry, shelf: &shelf{storage: conf.StorageView, prefix: shelfPrefix}}
+		b.custom = &customMetadata{shelf: &shelf{storage: conf.StorageView, prefix: customPrefix}}
 		b.ctx, b.end = context.WithCancel(context.Background())
 		b.metrics = newMetrics(build, b.state)
 		b.Backend = &framework.Backend{
@@ -56,7 +57,7 @@ func Factory(build Build) logical.Factory {
 			Clean:          b.clean,
 			PeriodicFunc:   b.periodic,
 			PathsSpecial: &logical.Paths{
-				SealWrapStorage: []string{configKey, shelfPrefix},
+				SealWrapStorage: []string{configKey, customPrefix, shelfPrefix},
 				LocalStorage:    []string{shelfPrefix},
 			},
 			Paths: append([]*framework.Path{
@@ -94,6 +95,7 @@ type backend struct {
 	metrics  *metrics
 	registry *store.Registry
 	shelf    *shelf
+	custom   *customMetadata
 
 	ctx context.Context // ends with the mount
 	end context.CancelFunc
@@ -109,6 +111,7 @@ type mount struct {
 	config   config
 	store    *store.Store
 	probe    probe
+	custom   *customMetadata
 	lastGood *store.LastGood // nil if the mount keeps none
 }
 
@@ -144,7 +147,7 @@ func (b *backend) mount(ctx context.Context, req *logical.Request) (*mount, erro
 
 func (b *backend) newMount(c config) (*mount, error) {
 	organization := b.registry.Organization(c.APIURL, c.OrganizationID)
-	m := &mount{config: c}
+	m := &mount{config: c, custom: b.custom}
 	cl, err := client.New(client.Config{
 		BaseURL:        c.APIURL,
 		OrganizationID: c.OrganizationID,
@@ -217,10 +220,13 @@ func (b *backend) clean(context.Context) {
 
 // invalidate is called on standbys and secondaries of Vault Enterprise when storage has changed.
 func (b *backend) invalidate(_ context.Context, key string) {
-	if key == configKey {
+	switch {
+	case key == configKey:
 		b.configMu.Lock()
 		defer b.configMu.Unlock()
 		b.forget()
+	case strings.HasPrefix(key, customPrefix):
+		b.custom.reload()
 	}
 }
 

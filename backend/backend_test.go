@@ -355,6 +355,7 @@ func TestTheVersionIsTheOneUnderWhichThePluginIsRegistered(t *testing.T) {
 func TestAllThatIsStoredIsSealWrapped(t *testing.T) {
 	t.Parallel()
 	e := newKeepingEngine(t)
+	e.write("secrets/db", fields{"custom_metadata": fields{"owner": "me"}}).ok()
 	stored, err := e.storage.List(t.Context(), "")
 	require.NoError(t, err)
 	require.Equal(t, e.backend.SpecialPaths().SealWrapStorage, stored)

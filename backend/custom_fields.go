@@ -1,11 +1,17 @@
 package backend
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"math"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
 
 // The limits of KV version 2.
@@ -107,6 +113,83 @@ func customText(value any) (string, bool) {
 		return strconv.FormatFloat(value, 'f', -1, 64), math.Abs(value) < 1<<53
 	}
 	return "", false
+}
+
+// customError is a request that ABEJA has done its part of, and Vault's storage has not.
+type customError struct {
+	done string
+	err  error
+}
+
+// Error implements error.
+func (e *customError) Error() string {
+	return e.done + ", but its custom_metadata is not, since Vault's storage failed: " + e.err.Error()
+}
+
+// byName is the name as an owner, of none when an id was given.
+func (r *secretRequest) byName() owner {
+	if r.name == "" {
+		return owner{}
+	}
+	return r.config.owner(r.config.NamePrefix + r.name)
+}
+
+// fits refuses a change by which a secret would have too many keys, before ABEJA is asked to do its part.
+func (r *secretRequest) fits(ctx context.Context, change *customChange) error {
+	if change == nil || !change.merges {
+		return nil // the keys that are given are counted already
+	}
+	id, err := r.store.ID(ctx, r.secret)
+	if err != nil {
+		return err
+	}
+	old, _, err := r.custom.get(ctx, ofSecrets, r.config.owner(id))
+	if err == nil && len(change.on(old.Keys)) > maxCustomKeys {
+		err = errTooManyKeys
+	}
+	return err
+}
+
+// settled is what the caller learns when ABEJA has done its part of a request.
+func settled(done string, err error) error {
+	switch _, isCoded := err.(logical.HTTPCodedError); {
+	case err == nil, isCoded:
+		return err
+	case forwarded(err) == logical.ErrReadOnly:
+		return logical.ErrReadOnly
+	}
+	return &customError{done, err}
+}
+
+// forwarded makes of the error of a storage that cannot be written here the one for which Vault has the whole
+// request done where it can be.
+func forwarded(err error) error {
+	if err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error()) {
+		return logical.ErrReadOnly
+	}
+	return err
+}
+
+// delete deletes the secret, and what is kept of it here.
+func (r *secretRequest) delete(ctx context.Context) error {
+	id, err := r.store.ID(ctx, r.secret)
+	if err == nil {
+		err = r.store.Delete(ctx, r.secret)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return settled("the secret is deleted", r.custom.forget(ctx, r.config.owner(id), r.byName()))
+}
+
+// customOf is what is shown as the custom metadata of the secret with that id, with a description if one is
+// given: a map, or nil.
+func (m *mount) customOf(ctx context.Context, id, description string) (any, error) {
+	e, _, err := m.custom.get(ctx, ofSecrets, m.config.owner(id))
+	if err != nil {
+		return nil, err
+	}
+	return shownCustom(e.Keys, description), nil
 }
 
 func shownCustom(keys map[string]string, description string) any {

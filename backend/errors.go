@@ -48,6 +48,7 @@ const nothingSent = "nothing was sent, so "
 var wordings = []wording{
 	{setupReadOnly, http.StatusInternalServerError, "",
 		"Vault could not start the plugin when it set up its mounts; run 'vault operator step-down', or seal and unseal this node"},
+	{is[*customError], http.StatusInternalServerError, "", "do the same again, which is safe"},
 	{is[*deniedError], http.StatusForbidden, "", "set a later expired_at"},
 	{of(errGone), http.StatusNotFound, "", "write it again by its name, with a value, to create it"},
 	{is[*store.WithheldError], http.StatusNotFound, "", "ABEJA no longer returns it: set a later expired_at"},

@@ -47,7 +47,8 @@ func fuzzed(t *testing.T, sim *simulator.Simulator, abeja http.Handler) (*engine
 	require.NoError(t, err)
 	e := &engine{t: t, sim: sim, storage: &storage{}, log: &enginetest.Log{}}
 	e.backend = e.start()
-	e.backend.(*backend).mounted.Store(&mount{store: storeOf(t, c)})
+	b := e.backend.(*backend)
+	b.mounted.Store(&mount{store: storeOf(t, c), custom: b.custom})
 	return e, r
 }
 

@@ -63,7 +63,7 @@ func (b *backend) generate(ctx context.Context, r *secretRequest) (*logical.Resp
 	if err != nil {
 		return nil, err
 	}
-	written, err := r.write(ctx, store.Update{Value: []byte(value)})
+	written, err := r.write(ctx, store.Update{Value: []byte(value)}, nil)
 	resp, err := writeResponse(written, err)
 	if err == nil && r.fields.Get("return_value").(bool) {
 		resp.Data["value"] = value

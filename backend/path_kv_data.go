@@ -67,7 +67,7 @@ var kvVersionAnswer = map[string]*framework.FieldSchema{
 	"created_time":    {Type: framework.TypeString, Description: "When the version was made."},
 	"deletion_time":   {Type: framework.TypeString, Description: "When the version was made inactive, or empty."},
 	"destroyed":       {Type: framework.TypeBool, Description: "Whether ABEJA no longer has the version."},
-	"custom_metadata": {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
+	"custom_metadata": {Type: framework.TypeMap, Description: "Keys and texts that mark the secret, with its 'description', or null."},
 }
 
 func readKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
@@ -84,16 +84,20 @@ func (r *secretRequest) readKV(ctx context.Context, key string, show func(map[st
 	var missing *store.NoVersionError
 	switch {
 	case errors.As(err, &missing) && pick > 0 && int(pick) < missing.Newest:
-		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{
-			key: nil, "metadata": kvVersion(int(pick), nil, missing.Secret),
-		}}, r.req, http.StatusNotFound)
+		metadata, err := r.kvMetadata(ctx, int(pick), nil, missing.Secret)
+		if err != nil {
+			return nil, err
+		}
+		return logical.RespondWithStatusCode(&logical.Response{Data: map[string]any{key: nil, "metadata": metadata}}, r.req, http.StatusNotFound)
 	case err != nil:
 		return nil, err
 	}
 	v := reading.Version
-	resp := &logical.Response{Data: map[string]any{
-		key: nil, "metadata": kvVersion(v.Number, v, reading.Secret),
-	}}
+	metadata, err := r.kvMetadata(ctx, v.Number, v, reading.Secret)
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: map[string]any{key: nil, "metadata": metadata}}
 	if err := r.warn(resp, &reading); err != nil {
 		return nil, err
 	}
@@ -104,15 +108,24 @@ func (r *secretRequest) readKV(ctx context.Context, key string, show func(map[st
 	return resp, nil
 }
 
-// kvVersion is the metadata of a secret's version. One that is nil ABEJA no longer has: the secret's
+// kvMetadata is the metadata of a secret's version, as the paths of data answer it.
+func (m *mount) kvMetadata(ctx context.Context, number int, v *client.Version, s *client.Secret) (map[string]any, error) {
+	custom, err := m.customOf(ctx, s.ID, s.Description)
+	if err != nil {
+		return nil, err
+	}
+	about := kvVersion(v, s)
+	about["version"], about["custom_metadata"] = number, custom
+	return about, nil
+}
+
+// kvVersion is what is told of a secret's version wherever it is shown. One that is nil ABEJA no longer has: the secret's
 // own time stands for its, since clients refuse an answer without one.
-func kvVersion(number int, v *client.Version, s *client.Secret) map[string]any {
+func kvVersion(v *client.Version, s *client.Secret) map[string]any {
 	about := map[string]any{
-		"version":         number,
-		"created_time":    s.CreatedAt.Format(time.RFC3339Nano),
-		"deletion_time":   "",
-		"destroyed":       v == nil,
-		"custom_metadata": shownCustom(nil, s.Description),
+		"created_time":  s.CreatedAt.Format(time.RFC3339Nano),
+		"deletion_time": "",
+		"destroyed":     v == nil,
 	}
 	if v != nil {
 		about["created_time"] = v.CreatedAt.Format(time.RFC3339Nano)
@@ -148,16 +161,20 @@ func writeKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	written, err := r.write(ctx, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest})
-	return kvWriteResponse(data, written, err)
+	written, err := r.write(ctx, store.Update{Value: value, Same: sameMap(data), CAS: cas, Against: store.Newest}, nil)
+	return r.kvWriteResponse(ctx, data, written, err)
 }
 
-func kvWriteResponse(data map[string]any, w store.WriteResult, err error) (*logical.Response, error) {
+func (m *mount) kvWriteResponse(ctx context.Context, data map[string]any, w store.WriteResult, err error) (*logical.Response, error) {
 	if err != nil {
 		return nil, err
 	}
 	v := client.Version{Status: client.Active, CreatedAt: client.Time{Time: w.VersionCreatedAt}}
-	resp := &logical.Response{Data: kvVersion(w.Version, &v, &client.Secret{Description: w.Description})}
+	metadata, err := m.kvMetadata(ctx, w.Version, &v, &client.Secret{ID: w.ID, Description: w.Description})
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: metadata}
 	warnReplaced(resp, data)
 	return resp, nil
 }
@@ -185,9 +202,11 @@ func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 			return nil, &store.CASError{Current: current.Number}
 		}
 		if current.Status != client.Active {
-			return logical.RespondWithStatusCode(&logical.Response{
-				Data: kvVersion(current.Number, current, secret),
-			}, r.req, http.StatusNotFound)
+			metadata, err := r.kvMetadata(ctx, current.Number, current, secret)
+			if err != nil {
+				return nil, err
+			}
+			return logical.RespondWithStatusCode(&logical.Response{Data: metadata}, r.req, http.StatusNotFound)
 		}
 		old, err := store.ValueOf(current)
 		if err != nil {
@@ -201,7 +220,7 @@ func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, erro
 		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
 			continue
 		}
-		return kvWriteResponse(data, written, err)
+		return r.kvWriteResponse(ctx, data, written, err)
 	}
 }
 

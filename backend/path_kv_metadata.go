@@ -95,6 +95,10 @@ func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, e
 			versions[strconv.Itoa(n)] = kvMetadataVersion(v, secret)
 		}
 	}
+	custom, err := r.customOf(ctx, secret.ID, secret.Description)
+	if err != nil {
+		return nil, err
+	}
 	return &logical.Response{Data: map[string]any{
 		"versions":             versions,
 		"current_version":      newest,
@@ -104,15 +108,13 @@ func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, e
 		"max_versions":         0,
 		"cas_required":         false,
 		"delete_version_after": "0s",
-		"custom_metadata":      shownCustom(nil, secret.Description),
+		"custom_metadata":      custom,
 		"last_updated_by":      nil,
 	}}, nil
 }
 
 func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
-	about := kvVersion(0, v, s)
-	delete(about, "version")
-	delete(about, "custom_metadata")
+	about := kvVersion(v, s)
 	about["created_by"], about["deleted_by"] = nil, nil // ABEJA knows only the mount's user
 	return about
 }

@@ -90,6 +90,7 @@ func (b *backend) secretPath(pattern, suffix string) *framework.Path {
 			"integration_service_type": {Type: framework.TypeString, AllowedValues: []any{labs},
 				Description: "The ABEJA service that may use the secret."},
 			"integration_service_ids": {Type: framework.TypeCommaStringSlice, Description: "The ids of that service's apps that may use the secret."},
+			"custom_metadata":         {Type: framework.TypeMap, Description: "Keys and texts that mark the secret, in place of those that it has; kept in Vault."},
 			"cas":                     {Type: framework.TypeInt, Description: "Write only if this is the current version; 0: only if the secret does not exist."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -132,6 +133,7 @@ var secretAnswer = map[string]*framework.FieldSchema{
 	"provider":                 {Type: framework.TypeString, Description: "Where ABEJA keeps the value, or null."},
 	"created_at":               {Type: framework.TypeString, Description: "When the secret was created."},
 	"updated_at":               {Type: framework.TypeString, Description: "When ABEJA last changed the secret's record."},
+	"custom_metadata":          {Type: framework.TypeMap, Description: "What marks the secret, else missing."},
 }
 
 func readSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
@@ -170,6 +172,11 @@ func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Res
 	if len(s.IntegrationServiceIDs) > 0 {
 		resp.Data["integration_service_ids"] = s.IntegrationServiceIDs
 	}
+	if custom, err := r.customOf(ctx, s.ID, ""); err != nil {
+		return nil, err
+	} else if custom != nil {
+		resp.Data["custom_metadata"] = custom
+	}
 	value, err := store.ValueOf(v)
 	if err != nil {
 		return nil, err
@@ -207,10 +214,30 @@ func writeSecret(ctx context.Context, r *secretRequest) (*logical.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	written, err := r.write(ctx, u)
+	change, err := customField(r)
+	if err != nil {
+		return nil, err
+	}
+	written, err := r.write(ctx, u, change)
 	resp, err := writeResponse(written, err)
 	warnReplaced(resp, r.fields.Raw["value"])
 	return resp, err
+}
+
+// customField returns what a write says of custom metadata, which has no description here: that is a field.
+func customField(r *secretRequest) (*customChange, error) {
+	raw, given := r.fields.Raw["custom_metadata"]
+	if !given {
+		return nil, nil
+	}
+	change, err := parseCustom(raw, r.req.Operation == logical.PatchOperation)
+	if err != nil {
+		return nil, err
+	}
+	if _, given := change.keys[descriptionKey]; given {
+		return nil, badRequest("custom_metadata can have no 'description' here: give it in the field of that name")
+	}
+	return change, nil
 }
 
 func writeResponse(w store.WriteResult, err error) (*logical.Response, error) {
@@ -225,5 +252,5 @@ func writeResponse(w store.WriteResult, err error) (*logical.Response, error) {
 }
 
 func deleteSecret(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	return nil, r.store.Delete(ctx, r.secret)
+	return nil, r.delete(ctx)
 }

@@ -116,8 +116,35 @@ func (m *mount) denied(withheld *store.WithheldError) error {
 	return &deniedError{withheld}
 }
 
-// write creates the secret or changes it, as the existence check has decided.
-func (r *secretRequest) write(ctx context.Context, u store.Update) (store.WriteResult, error) {
+// write creates the secret or changes it, and what is kept of it here. The first value takes over what has
+// waited for it.
+func (r *secretRequest) write(ctx context.Context, u store.Update, change *customChange) (store.WriteResult, error) {
+	name := owner{}
+	if u.Value != nil {
+		name = r.byName()
+		pending, _, err := r.custom.get(ctx, ofPending, name)
+		if err != nil {
+			return store.WriteResult{}, err
+		}
+		if text := pending.Keys[descriptionKey]; text != "" && u.Description == nil {
+			u.Description = &text
+		}
+	}
+	if err := r.fits(ctx, change); err != nil {
+		return store.WriteResult{}, err
+	}
+	written, err := r.send(ctx, u)
+	if err != nil {
+		return written, err
+	}
+	if u.Description != nil {
+		written.Description = *u.Description
+	}
+	return written, settled("the rest is stored", r.custom.settle(ctx, r.config.owner(written.ID), name, change))
+}
+
+// send has ABEJA create the secret or change it, as the existence check has decided.
+func (r *secretRequest) send(ctx context.Context, u store.Update) (store.WriteResult, error) {
 	if r.req.Operation != logical.CreateOperation {
 		return r.store.Update(ctx, r.secret, u)
 	}

@@ -205,7 +205,7 @@ var (
 	dataSwept   = fields{"data": fields{"a": "hidden-9"}, "options": fields{"cas": 7}}
 	secretSwept = fields{
 		"value": "hidden-9", "encoding": "base64", "description": "x", "expired_at": "2999-01-01T00:00:00Z",
-		"integration_service_type": labs, "integration_service_ids": "1,2", "cas": 7,
+		"integration_service_type": labs, "integration_service_ids": "1,2", "cas": 7, "custom_metadata": fields{"owner": "x"},
 	}
 	metadataSwept = fields{
 		"custom_metadata": fields{"description": "x"}, "max_versions": 1, "cas_required": true, "delete_version_after": "1s",
@@ -316,6 +316,11 @@ func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, 
 				value = fmt.Sprint(len(value), strings.Trim(value, "ab") == "")
 			}
 			came += " " + v.Status + " " + value
+		}
+	}
+	for _, name := range []string{"one", "new_one"} {
+		if metadata := e.kvGet("metadata/" + name); metadata.status == http.StatusOK {
+			came += fmt.Sprint("\n", metadata.data["custom_metadata"])
 		}
 	}
 	stored, err := e.storage.Get(t.Context(), configKey)
