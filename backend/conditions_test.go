@@ -36,7 +36,7 @@ var (
 	}
 	creates = []secretOperation{
 		{logical.CreateOperation, "secrets/NAME", aValue}, {logical.CreateOperation, "generate/NAME", nil},
-		{logical.CreateOperation, "data/NAME", aMap},
+		{logical.CreateOperation, "data/NAME", aMap}, {logical.CreateOperation, "metadata/NAME", aNote},
 	}
 	changes = []secretOperation{
 		{logical.UpdateOperation, "secrets/NAME", aValue}, {logical.PatchOperation, "secrets/NAME", aValue},
@@ -269,8 +269,7 @@ func TestEveryOperationOnASecretIsHeldToTheSameStatuses(t *testing.T) {
 	b := newUnconfigured(t, simulator.Options{}).backend.(*backend)
 	b.Route("config") // compiles the patterns
 	held := map[string]bool{
-		"list metadata/NAME":   true, // there are no folders: is empty whatever is asked
-		"create metadata/NAME": true, // ABEJA has no secret without a value: is refused whatever is given
+		"list metadata/NAME": true, // there are no folders: is empty whatever is asked
 	}
 	for _, operations := range ways {
 		for _, o := range operations {

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,8 +18,9 @@ import (
 const (
 	metadataSynopsis    = "What KV version 2 says about a secret besides its values."
 	metadataDescription = `
-Read returns the secret's versions with their times and state. custom_metadata has one key,
-'description': ABEJA has room for no other. max_versions, cas_required and
+Read returns the secret's versions with their times and state. Of custom_metadata ABEJA has
+'description', and Vault the rest; written before the secret's first value, it is kept
+for an hour. max_versions, cas_required and
 delete_version_after can only have their defaults. Delete deletes the secret with all
 its versions.`
 )
@@ -39,7 +41,7 @@ func (b *backend) pathKVMetadata() *framework.Path {
 		HelpDescription: strings.TrimSpace(metadataDescription),
 		Fields: map[string]*framework.FieldSchema{
 			"path":                 nameField,
-			"custom_metadata":      {Type: framework.TypeMap, Description: "'description' of the secret; no other key."},
+			"custom_metadata":      {Type: framework.TypeMap, Description: "Keys and texts that mark the secret; 'description' is its description at ABEJA."},
 			"max_versions":         {Type: framework.TypeInt, Description: "0, the default: ABEJA decides how many versions it keeps."},
 			"cas_required":         {Type: framework.TypeBool, Description: "false, the default: check-and-set cannot be demanded."},
 			"delete_version_after": {Type: framework.TypeDurationSecond, Description: "0, the default: versions are not deleted by time."},
@@ -50,9 +52,9 @@ func (b *backend) pathKVMetadata() *framework.Path {
 				Callback: b.onSecret(readKVMetadata), Summary: "Read the versions and times.", DisplayAttrs: verb("read"),
 				Responses: map[int][]framework.Response{http.StatusOK: {{Description: "The secret without its values.", Fields: kvMetadataAnswer}}},
 			},
-			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(createKVMetadata), Summary: "Refuse metadata of a secret that does not exist.", DisplayAttrs: verb("write"), Responses: noContent("Never.")},
-			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set the description.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
-			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set or clear the description.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
+			logical.CreateOperation: &framework.PathOperation{Callback: b.onSecret(createKVMetadata), Summary: "Keep metadata until the secret's first value comes, for an hour.", DisplayAttrs: verb("write"), Responses: noContent("Kept.")},
+			logical.UpdateOperation: &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Set the custom metadata.", DisplayAttrs: verb("write"), Responses: noContent("Set.")},
+			logical.PatchOperation:  &framework.PathOperation{Callback: b.onSecret(writeKVMetadata), Summary: "Change the custom metadata; null removes a key.", DisplayAttrs: verb("patch"), Responses: noContent("Set.")},
 			logical.ListOperation:   &framework.PathOperation{Callback: emptyFolder, Unpublished: true},
 			logical.DeleteOperation: &framework.PathOperation{Callback: b.onSecret(deleteKVMetadata), Summary: "Delete the secret with all its versions.", DisplayAttrs: verb("delete"), Responses: noContent("The secret no longer exists.")},
 		},
@@ -68,7 +70,7 @@ var kvMetadataAnswer = map[string]*framework.FieldSchema{
 	"max_versions":         {Type: framework.TypeInt, Description: "Always 0."},
 	"cas_required":         {Type: framework.TypeBool, Description: "Always false."},
 	"delete_version_after": {Type: framework.TypeString, Description: "Always '0s'."},
-	"custom_metadata":      {Type: framework.TypeMap, Description: "The secret's 'description', or null."},
+	"custom_metadata":      {Type: framework.TypeMap, Description: "Keys and texts that mark the secret, with its 'description', or null."},
 	"last_updated_by":      {Type: framework.TypeMap, Description: "Always null: ABEJA knows only the mount's user."},
 }
 
@@ -79,6 +81,9 @@ func emptyFolder(context.Context, *logical.Request, *framework.FieldData) (*logi
 
 func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	secret, err := r.store.Get(ctx, r.secret)
+	if errors.Is(err, store.ErrNotFound) {
+		return r.readPending(ctx, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -99,18 +104,37 @@ func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, e
 	if err != nil {
 		return nil, err
 	}
+	resp := kvMetadataResponse(secret.CreatedAt.Time, updated, custom)
+	resp.Data["versions"], resp.Data["current_version"], resp.Data["oldest_version"] = versions, newest, oldest
+	return resp, nil
+}
+
+// kvMetadataResponse is that of a secret without versions.
+func kvMetadataResponse(created, updated time.Time, custom any) *logical.Response {
 	return &logical.Response{Data: map[string]any{
-		"versions":             versions,
-		"current_version":      newest,
-		"oldest_version":       oldest,
-		"created_time":         secret.CreatedAt.Format(time.RFC3339Nano),
+		"versions":             map[string]any{},
+		"current_version":      0,
+		"oldest_version":       0,
+		"created_time":         created.Format(time.RFC3339Nano),
 		"updated_time":         updated.Format(time.RFC3339Nano),
 		"max_versions":         0,
 		"cas_required":         false,
 		"delete_version_after": "0s",
 		"custom_metadata":      custom,
 		"last_updated_by":      nil,
-	}}, nil
+	}}
+}
+
+// readPending answers with the metadata that wait for a first value, or with the error if there are none.
+func (r *secretRequest) readPending(ctx context.Context, absent error) (*logical.Response, error) {
+	e, waits, err := r.custom.get(ctx, ofPending, r.byName())
+	switch {
+	case err != nil:
+		return nil, err
+	case !waits:
+		return nil, absent
+	}
+	return kvMetadataResponse(e.At, e.At, shownCustom(e.Keys, "")), nil
 }
 
 func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
@@ -119,40 +143,52 @@ func kvMetadataVersion(v *client.Version, s *client.Secret) map[string]any {
 	return about
 }
 
+// createKVMetadata keeps metadata of a name until its first value comes: ABEJA has no secret without one.
 func createKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	change, err := parseKVMetadata(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
+		return nil, err
+	}
 	if err := r.store.Absent(ctx, r.name); err != nil {
 		return nil, err
 	}
-	return nil, badRequest("there is no such secret, and ABEJA keeps none without a value: write data/NAME first")
+	return nil, forwarded(r.custom.wait(ctx, r.byName(), change))
 }
 
-// writeKVMetadata replaces the description, or with PATCH merges into it.
+// writeKVMetadata replaces the custom metadata, or with PATCH merges into them.
 func writeKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
+	change, err := parseKVMetadata(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.req.Operation == logical.PatchOperation {
+		if _, waits, err := r.custom.get(ctx, ofPending, r.byName()); err != nil {
+			return nil, err
+		} else if waits && r.store.Absent(ctx, r.name) == nil {
+			return nil, forwarded(r.custom.wait(ctx, r.byName(), change))
+		}
+	}
+	var u store.Update
+	u.Description = change.description()
+	_, err = r.write(ctx, u, change)
+	return nil, err
+}
+
+// parseKVMetadata returns what a write of metadata says of custom metadata.
+func parseKVMetadata(r *secretRequest) (*customChange, error) {
 	if r.fields.Get("max_versions").(int) != 0 || r.fields.Get("cas_required").(bool) || r.fields.Get("delete_version_after").(int) != 0 {
 		return nil, badRequest("max_versions, cas_required and delete_version_after must be left at 0, false and 0: ABEJA has no such settings")
 	}
 	raw, given := r.fields.Raw["custom_metadata"]
-	custom, _ := raw.(map[string]any)
-	description := ""
-	for key, value := range custom {
-		text, ok := value.(string)
-		switch {
-		case key != "description":
-			return nil, badRequest("custom_metadata can only have the key 'description': ABEJA has no room for others")
-		case value == nil && r.req.Operation == logical.PatchOperation:
-		case !ok || text == "" || len(text) > maxDescription:
-			return nil, badRequest("custom_metadata's description must be text of 1 to %d bytes", maxDescription)
-		}
-		description = text
+	if !given {
+		return nil, nil
 	}
-	var u store.Update
-	if given && (r.req.Operation != logical.PatchOperation || raw == nil || len(custom) > 0) {
-		u.Description = &description
-	}
-	_, err := r.store.Update(ctx, r.secret, u)
-	return nil, err
+	return parseCustom(raw, r.req.Operation == logical.PatchOperation)
 }
 
 func deleteKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	return nil, r.store.Delete(ctx, r.secret)
+	return nil, r.delete(ctx)
 }

@@ -71,32 +71,73 @@ func TestKVMetadataShowsThe1000NewestNumbersAtTheMost(t *testing.T) {
 	require.Equal(t, false, versions["2147483647"].(map[string]any)["destroyed"])
 }
 
-func TestKVMetadataHasRoomForADescriptionAlone(t *testing.T) {
+func TestKVMetadataBeyondTheLimitsIsRefusedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{})
 	e.put("one", fields{"value": "hidden-1"})
-	e.kvPut("metadata/one", fields{"custom_metadata": fields{"description": "before"}}).ok()
-	before := e.writes()
+	marks := fields{"description": "before", "owner": "me"}
+	e.kvPut("metadata/one", fields{"custom_metadata": marks}).ok()
+	e.sim.ResetRequests()
+	keys := func(n int) fields {
+		all := fields{}
+		for i := range n {
+			all[fmt.Sprint("key_", i)] = "x"
+		}
+		return all
+	}
+	const key, value, description = "keys must be printable text of 1 to 128 bytes", "values must be printable text of 1 to 512 bytes", "description must be text of 1 to 10000 bytes"
 	for _, send := range []func(string, fields) answer{e.kvPut, e.kvPatch} {
 		for _, c := range []struct {
 			custom any
 			says   string
 		}{
-			{fields{"owner": "me"}, "custom_metadata can only have the key 'description'"},
-			{fields{"description": "x", "owner": "me"}, "custom_metadata can only have the key 'description'"},
-			{fields{"owner": nil}, "custom_metadata can only have the key 'description'"},
-			{fields{"description": ""}, "1 to 10000 bytes"},
-			{fields{"description": strings.Repeat("x", 10_001)}, "1 to 10000 bytes"},
-			{fields{"description": 5}, "must be text"},
-			{fields{"description": fields{}}, "must be text"},
+			{keys(65), "at most 64 keys"},
+			{fields{"": "x"}, key},
+			{fields{"hidden-" + strings.Repeat("x", 122): "x"}, key},
+			{fields{"hidden-\n": "x"}, key},
+			{fields{"hidden-\u200b": "x"}, key},
+			{fields{"owner": ""}, value},
+			{fields{"owner": "hidden-" + strings.Repeat("x", 506)}, value},
+			{fields{"owner": "hidden-\n"}, value},
+			{fields{"owner": "hidden-\x00"}, value},
+			{fields{"owner": []any{"hidden-1"}}, value},
+			{fields{"owner": fields{"hidden-1": "x"}}, value},
+			{fields{"owner": 1 << 53}, value},
+			{fields{"description": ""}, description},
+			{fields{"description": strings.Repeat("x", 10_001)}, description},
+			{fields{"description": fields{}}, description},
 			{"hidden", "custom_metadata must be a map"},
+			{[]any{fields{"owner": "hidden-1"}}, "custom_metadata must be a map"},
 		} {
 			send("metadata/one", fields{"custom_metadata": c.custom}).refused(http.StatusBadRequest, c.says)
 		}
+		e.kvPut("metadata/new_one", fields{"custom_metadata": keys(65)}).refused(http.StatusBadRequest, "at most 64 keys")
 	}
-	e.kvPut("metadata/one", fields{"custom_metadata": fields{"description": nil}}).refused(http.StatusBadRequest, "must be text")
-	require.Equal(t, before, e.writes())
-	require.Equal(t, map[string]any{"description": "before"}, e.kvGet("metadata/one").ok()["custom_metadata"])
+	e.kvPut("metadata/one", fields{"custom_metadata": fields{"owner": nil}}).refused(http.StatusBadRequest, value)
+	e.kvPatch("metadata/one", fields{"custom_metadata": keys(64)}).refused(http.StatusBadRequest, "at most 64 keys, those that stay included")
+	require.Zero(t, e.sim.Count(), "ABEJA is not asked")
+	require.Equal(t, map[string]any(marks), e.kvGet("metadata/one").ok()["custom_metadata"])
+
+	most := keys(64)
+	e.kvPut("metadata/one", fields{"custom_metadata": most}).ok()
+	require.Equal(t, map[string]any(most), e.kvGet("metadata/one").ok()["custom_metadata"])
+}
+
+func TestKVMetadataOfAnyPrintableTextComesBackAsItWas(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, simulator.Options{})
+	e.put("one", fields{"value": "hidden-1"})
+	want := fields{
+		"../../secrets/one": "a/b", "__proto__": "{}", "日本語": "所有者", "a b\"'<&>": "\"", "id": "1", "custom_metadata": "x",
+		strings.Repeat("k", 128): strings.Repeat("v", 512),
+	}
+	e.kvPut("metadata/one", fields{"custom_metadata": want}).ok()
+	require.Equal(t, map[string]any(want), e.kvGet("metadata/one").ok()["custom_metadata"])
+	require.Equal(t, map[string]any(want), about(e.kvGet("data/one").ok())["custom_metadata"])
+
+	e.kvPut("metadata/one", fields{"custom_metadata": fields{"n": 5, "f": -1.5, "yes": true, "no": false, "description": 7}}).ok()
+	require.Equal(t, map[string]any{"n": "5", "f": "-1.5", "yes": "1", "no": "0", "description": "7"}, e.kvGet("metadata/one").ok()["custom_metadata"])
+	require.Equal(t, "7", e.read("secrets/one").ok()["description"])
 }
 
 func TestKVMetadataThatIsNotGivenStaysAndNullClears(t *testing.T) {
