@@ -32,6 +32,11 @@ const (
 	// maxPending and pendingAge bound what is kept for names without a secret.
 	maxPending = 1000
 	pendingAge = time.Hour
+	// goneFor is how long a secret must be missing in ABEJA's lists, which may lag, until what is kept of
+	// it is deleted.
+	goneFor = 5 * time.Minute
+	// maxDeleted is how many are deleted at once: those who write wait for that.
+	maxDeleted = 1000
 )
 
 var errPendingFull = logical.CodedError(http.StatusTooManyRequests, fmt.Sprintf(
@@ -44,6 +49,8 @@ type customMetadata struct {
 
 	// changing is held over each change of what is stored.
 	changing sync.Mutex
+	missing  map[string]time.Time // when the listing began in which a secret was first missing, by key; guarded by changing
+	compared time.Time            // when the listing began that was last looked at; guarded by changing
 
 	mu     sync.Mutex
 	stored map[string]map[string]bool // the keys that are stored, by kind; nil: to be listed
@@ -260,4 +267,88 @@ func (c *customMetadata) reload() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stored = nil
+}
+
+// clear takes everything off the shelf, which periodic then deletes.
+func (c *customMetadata) clear(ctx context.Context) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if err := c.shelf.Clear(ctx); err != nil {
+		return err
+	}
+	c.reload()
+	return nil
+}
+
+// prune deletes what has waited for too long, and what is kept of secrets that were deleted elsewhere. It is
+// to be called now and then.
+func (c *customMetadata) prune(ctx context.Context, m *mount) error {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.mu.Lock()
+	stored, err := c.list(ctx)
+	secrets, pending := slices.Collect(maps.Keys(stored[ofSecrets])), slices.Collect(maps.Keys(stored[ofPending]))
+	c.mu.Unlock()
+	if err != nil || len(secrets)+len(pending) == 0 {
+		return err
+	}
+	view, salt, err := c.shelf.open(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range pending {
+		if _, waits, err := readCustom(ctx, view, ofPending+key); err == nil && !waits {
+			if err := c.discard(ctx, view, ofPending, key); err != nil {
+				return err
+			}
+		}
+	}
+	if len(secrets) == 0 {
+		return nil
+	}
+	ids, began := m.store.Listed() // after what is stored: the id of each that was stored before is known
+	if !began.After(c.compared) {  // or is zero
+		return nil
+	}
+	c.compared = began
+	there := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		there[m.config.owner(id).key(salt)] = true
+	}
+	deleted, missing := 0, make(map[string]time.Time)
+	for _, key := range secrets {
+		if there[key] {
+			continue
+		}
+		since, known := c.missing[key]
+		if !known {
+			since = began
+		}
+		if began.Sub(since) < goneFor || deleted == maxDeleted {
+			missing[key] = since
+			continue
+		}
+		deleted++
+		if err := c.discard(ctx, view, ofSecrets, key); err != nil {
+			return err
+		}
+	}
+	c.missing = missing
+	return nil
+}
+
+// pruneCustom does what is due of prune, and deletes what was cleared. Where storage is replicated from
+// another cluster that one does it.
+func (b *backend) pruneCustom(ctx context.Context, storage logical.Storage) error {
+	err := b.custom.shelf.sweep(ctx, func() (bool, error) {
+		c, err := readConfig(ctx, storage)
+		return c != nil, err
+	})
+	if m := b.mounted.Load(); err == nil && m != nil {
+		err = b.custom.prune(ctx, m)
+	}
+	if err != nil && readOnly(err) {
+		return nil
+	}
+	return err
 }

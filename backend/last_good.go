@@ -203,6 +203,7 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 		c, err := readConfig(ctx, req.Storage)
 		return b.keepsLastGood(c), err
 	})
+	err = errors.Join(err, b.pruneCustom(ctx, req.Storage))
 	if m := b.mounted.Load(); m != nil && m.lastGood != nil {
 		err = errors.Join(err, m.lastGood.Prune(ctx, m.config.StaleIfError))
 	}

@@ -160,12 +160,18 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 		m.store.Inherit(old.store)
 	}
 	b.forget()
+	moved := stored != nil && stored.owner("") != m.config.owner("")
+	if moved {
+		if err := b.custom.clear(ctx); err != nil { // it is not found any more, and periodic deletes it
+			b.Logger().Warn("custom_metadata of another organization is still stored", "error", err)
+		}
+	}
 	if err := b.keepLastGood(ctx, m); err != nil {
 		m.store.Close() // the config is stored: the next request begins from it
 	} else {
 		b.mounted.Store(m)
 	}
-	if stored != nil && stored.KeepLastGood {
+	if moved || stored != nil && stored.KeepLastGood {
 		b.sweepSoon()
 	}
 	return nil
@@ -193,6 +199,9 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *fra
 		return nil, err
 	}
 	b.forget()
+	if err := b.custom.clear(ctx); err != nil { // last: it is kept nowhere else
+		return nil, err
+	}
 	b.sweepSoon()
 	return nil, nil
 }
