@@ -124,7 +124,7 @@ func TestEveryMessageOfTroubleshootingIsShown(t *testing.T) {
 
 func TestEveryCommandOnAPageIsRun(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"README.md", "docs/operations.md", "docs/troubleshooting.md"} {
+	for _, file := range []string{"README.md", "docs/operations.md", "docs/recipes.md", "docs/troubleshooting.md"} {
 		for _, language := range []string{"sh", "hcl"} {
 			blocksAreUsed(t, file, language, "page "+file+" '%s' "+language+" ")
 		}
