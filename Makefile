@@ -75,7 +75,7 @@ test-faults: ## run each operation under each fault of ABEJA, and hold docs/reli
 	$(LONG) go test -race -count=1 ./test/faults
 
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
-	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients && CGO_ENABLED=0 $(LONG) go test -C test/externalsecrets -count=1 .
 
 # How long each load of test-soak runs.
 LENGTH ?= 10s
@@ -96,6 +96,7 @@ lint: ## gofmt, go vet, staticcheck, actionlint, who imports whom; shellcheck to
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w $$unformatted"; exit 1; }
 	$(LONG) go vet ./... && $(LONG) go vet -C test/bench ./...
 	$(LONG) go vet -C test/release ./... && $(LONG) go vet -C test/terraform ./...
+	CGO_ENABLED=0 $(LONG) go vet -C test/externalsecrets ./...
 	$(LONG) go tool -modfile=tools/lint/go.mod staticcheck ./...
 	go tool -modfile=tools/lint/go.mod actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	scripts/imports.sh
