@@ -86,7 +86,7 @@ test-soak: ## break ABEJA, the plugin and Vault under load, and check the histor
 test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes some minutes for each
 	scripts/matrix.sh
 
-deps-e2e: ## install what test-e2e runs: hvac, node-vault, consul-template, curl, Prometheus
+deps-e2e: ## install what test-e2e runs: hvac, Ansible, node-vault, consul-template, curl, Prometheus
 	scripts/deps-e2e.sh
 
 bench: ## measure the plugin beside what one would use in its place; BENCHFLAGS=-short only tries it

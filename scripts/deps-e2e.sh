@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what test/e2e and test/clients run: hvac and curl from Debian's packages, if they are
+# Installs what test/e2e and test/clients run: hvac, Ansible and curl from Debian's packages, if they are
 # missing; Prometheus from Debian's package, and a Node.js client and consul-template, in the versions
 # pinned here, into bin/.
 set -euo pipefail
@@ -8,6 +8,7 @@ progress=$PWD/scripts/progress.sh
 
 packages=()
 /usr/bin/python3 -c 'import hvac' 2>/dev/null || packages+=(python3-hvac)
+/usr/bin/python3 -c 'import ansible, ansible_collections.community.hashi_vault' 2>/dev/null || packages+=(ansible)
 command -v curl >/dev/null || packages+=(curl)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
@@ -20,7 +21,7 @@ for program in prometheus promtool; do
 done
 if ((${#packages[@]} + ${#unpack[@]})); then
   if ! command -v apt-get >/dev/null; then
-    echo "Missing, and there is no apt-get to install them: ${packages[*]-} ${unpack[*]-}. For hvac, /usr/bin/python3 must import it." >&2
+    echo "Missing, and there is no apt-get to install them: ${packages[*]-} ${unpack[*]-}. /usr/bin/python3 must import hvac and Ansible." >&2
     exit 1
   fi
   as_root=()

@@ -75,6 +75,7 @@ func TestClients(t *testing.T) {
 	t.Run("Vault Agent", vaultAgent)
 	t.Run("consul-template", consulTemplate)
 	t.Run("hvac", hvac)
+	t.Run("Ansible", ansible)
 	t.Run("Go", goProgram)
 	t.Run("Go KVv1", goKV1)
 	t.Run("Go KVv2", goKV2)

@@ -105,6 +105,23 @@ func hvac(t *testing.T) {
 	program(t, dir, writer, python, filepath.Join(repository, "test/clients/testdata/hvac_all.py"))
 }
 
+func ansible(t *testing.T) {
+	dir := t.TempDir()
+	_, err := try(t, dir, "", python, "-c", "import ansible, ansible_collections.community.hashi_vault")
+	installed(t, "Ansible for "+python, err)
+	dbPassword(t, "first")
+	write(t, dir, "playbook.yaml", page(t, "Ansible", "yaml", 0))
+	play := func() string {
+		return program(t, dir, writer, "env", "HOME="+dir, "LC_ALL=C.UTF-8", python, "-m", "ansible", "playbook", "playbook.yaml")
+	}
+	require.Regexp(t, "changed=2 .*failed=0", play())
+	require.Equal(t, "V1=first\nV2=first\n", read(t, dir, "app.env"))
+	stored, err := as(t, writer).KVv2("abeja").Get(t.Context(), "ansible_db")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"user": "app", "password": "first"}, stored.Data)
+	require.Regexp(t, "changed=0 .*failed=0", play())
+}
+
 func nodeVault(t *testing.T) {
 	dir := t.TempDir()
 	_, err := try(t, dir, "", "node", "-e", "require('node-vault')")
