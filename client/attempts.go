@@ -18,7 +18,7 @@ type tries struct {
 	attempts int
 	left     int  // how many may follow
 	admitted bool // by the limiter, before the call's time began
-	// entered is when the gate let the request through of which it is not told yet how it ended.
+	// entered is when the gate let a request through; zero once it is told how that ended.
 	entered time.Time
 	// hung says that the last try had no answer in its time.
 	hung bool
@@ -34,55 +34,28 @@ type attempts struct {
 	limiter *rate.Limiter
 	gate    Gate // nil: every request is let through
 	observe func(Attempt)
-	// hung is when a try last had no whole answer within its time: its connection, and all that were
-	// idle meanwhile, may be dead.
-	hung atomic.Pointer[time.Time]
+	// timedOut is when a try last had no whole answer within its time: its connection, and all that were
+	// idle meanwhile, may be dead. It is nil once those are closed.
+	timedOut atomic.Pointer[time.Time]
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. It sends one try, with its share of the call's time, as soon as
+// the gate and the limiter let it through. The gate is told here of a try that failed; how an answer ended
+// it is told when the whole of it is read.
 func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
-	tries := req.Context().Value(triesKey{}).(*tries)
-	if err := a.enter(req.Context(), tries); err != nil {
+	t := req.Context().Value(triesKey{}).(*tries)
+	if err := a.admit(req.Context(), t); err != nil {
 		return nil, err
 	}
-	if tries.admitted {
-		tries.admitted = false
-	} else if err := a.limiter.Wait(req.Context()); err != nil {
-		if req.Context().Err() != nil {
-			return nil, req.Context().Err()
-		}
-		a.leave(tries, context.Canceled) // nothing was sent
-		return nil, errOverLimit         // the wait would outlast the deadline
-	}
-	a.leaveDead(req.Context())
-	ctx, cancel := tries.share(req.Context())
+	a.closeDead(req.Context())
+	ctx, cancel := t.share(req.Context())
 	start := time.Now()
 	resp, err := a.next.RoundTrip(req.WithContext(ctx))
-	took := time.Since(start)
-	end := Error{Op: tries.op, Err: err}
-	if resp != nil {
-		end.Status = resp.StatusCode
-	}
-	if end.OutcomeUnknown() {
-		tries.mayHaveActed = true
-	}
-	tries.attempts++
-	if a.observe != nil {
-		a.observe(Attempt{Op: tries.op, Number: tries.attempts, Status: end.Status, Duration: took})
-	}
-	switch {
-	case err != nil:
-		tries.hung = ctx.Err() == context.DeadlineExceeded
-		a.leave(tries, noAnswer(ctx, tries, err))
-	case end.Status == http.StatusTooManyRequests:
-		a.leave(tries, &Error{Op: tries.op, Status: end.Status, RetryAfter: retryAfter(resp)})
-	case end.Status >= 500:
-		a.leave(tries, &end)
-	}
+	a.record(ctx, t, resp, err, time.Since(start))
 	ended := func() {
-		// That a caller is in a hurry says nothing of the connection.
+		// That a caller had little time left is no sign of a dead connection.
 		if ctx.Err() == context.DeadlineExceeded && time.Since(start) > minTry/2 {
-			a.hung.Store(new(time.Now()))
+			a.timedOut.Store(new(time.Now()))
 		}
 		cancel()
 	}
@@ -94,13 +67,56 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// admit waits for the gate and for the rate limit.
+func (a *attempts) admit(ctx context.Context, t *tries) error {
+	if err := a.enter(ctx, t); err != nil {
+		return err
+	}
+	if t.admitted {
+		t.admitted = false
+		return nil
+	}
+	if err := a.limiter.Wait(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.leave(t, context.Canceled) // nothing was sent
+		return errOverLimit          // the wait would outlast the deadline
+	}
+	return nil
+}
+
+// record takes in how a try ended, as far as its status tells.
+func (a *attempts) record(ctx context.Context, t *tries, resp *http.Response, err error, took time.Duration) {
+	end := Error{Op: t.op, Err: err}
+	if resp != nil {
+		end.Status = resp.StatusCode
+	}
+	if end.OutcomeUnknown() {
+		t.mayHaveActed = true
+	}
+	t.attempts++
+	if a.observe != nil {
+		a.observe(Attempt{Op: t.op, Number: t.attempts, Status: end.Status, Duration: took})
+	}
+	switch {
+	case err != nil:
+		t.hung = ctx.Err() == context.DeadlineExceeded
+		a.leave(t, noAnswer(ctx, t, err))
+	case end.Status == http.StatusTooManyRequests:
+		a.leave(t, &Error{Op: t.op, Status: end.Status, RetryAfter: retryAfter(resp)})
+	case end.Status >= 500:
+		a.leave(t, &end)
+	}
+}
+
 // letGo is more than HTTP/2 takes to end the stream of a try that was given up. Until then its connection is
 // not idle.
 const letGo = 20 * time.Millisecond
 
-// leaveDead closes the connections that no call uses, if a try has hung since they were last closed.
-func (a *attempts) leaveDead(ctx context.Context) {
-	at := a.hung.Swap(nil)
+// closeDead closes the connections that no call uses, if a try has timed out since they were last closed.
+func (a *attempts) closeDead(ctx context.Context) {
+	at := a.timedOut.Swap(nil)
 	if at == nil {
 		return
 	}
@@ -165,7 +181,7 @@ func (a *attempts) enter(ctx context.Context, t *tries) error {
 	}
 }
 
-// leave tells the gate how the request ended that it let through last, if it is not told yet.
+// leave tells the gate how the request that it let through last has ended, unless it has been told.
 func (a *attempts) leave(t *tries, err error) {
 	if a.gate != nil && !t.entered.IsZero() {
 		a.gate.Leave(Outcome{Began: t.entered, Err: err})

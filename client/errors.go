@@ -216,7 +216,7 @@ func clean(text string, inPart, whole []string) string {
 	runs := runsOf(text)
 	for _, secret := range inPart {
 		short := secret != "" && len(secret) < traceLength
-		if short && strings.Contains(text, secret) || runs.holdOneOf(secret) {
+		if short && strings.Contains(text, secret) || runs.shareWith(secret) {
 			return ""
 		}
 	}
@@ -280,8 +280,8 @@ func runsOf(text string) *runs {
 	return r
 }
 
-// holdOneOf reports whether the text and the secret have traceLength bytes in a row in common.
-func (r *runs) holdOneOf(secret string) bool {
+// shareWith reports whether a run of traceLength bytes of the secret is in the text that r is made of.
+func (r *runs) shareWith(secret string) bool {
 	var run uint64
 	for i := range len(secret) {
 		if run = run<<8 | uint64(secret[i]); i >= traceLength-1 && r.maybe[hash(run)] {

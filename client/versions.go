@@ -35,6 +35,7 @@ type Version struct {
 	Odd bool `json:"odd,omitempty"`
 }
 
+// read decodes a version as far as it can be understood, also where it returns an error.
 func (v *Version) read(c *Client, raw []byte) error {
 	wire := struct {
 		*Version
