@@ -182,7 +182,7 @@ func (b *breaker) weather() Weather {
 	return w
 }
 
-// watch has a store told of changes, or no longer if it has nothing to be told by.
+// watch has tell called for a store when the breaker opens or closes; a nil tell ends this.
 func (b *breaker) watch(s *Store, tell func(Weather)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

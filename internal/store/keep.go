@@ -37,7 +37,7 @@ func (s *Store) Keep(g *LastGood) {
 	done := make(chan struct{})
 	go s.stats.recovering(func() error {
 		defer close(done)
-		s.keepOn(ctx)
+		s.keepLoop(ctx)
 		return nil
 	})()
 	s.keeping = func() { cancel(); <-done }
@@ -50,8 +50,8 @@ func (s *Store) take(name string, r record) {
 	}
 }
 
-// keepOn brings the shelf in line with what is known, little by little.
-func (s *Store) keepOn(ctx context.Context) {
+// keepLoop brings the shelf in line with what the store knows, little by little, until ctx ends.
+func (s *Store) keepLoop(ctx context.Context) {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
 	var edition uint64

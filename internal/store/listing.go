@@ -44,10 +44,10 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
 // length is AWS Secrets Manager's, where ABEJA keeps the values.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
 
-// list reads all pages, and tells met of each. It never asks for values. Names have the
-// organization's form: the prefix is in them, and they may break ABEJA's rule.
+// list reads all pages, some at the same time, and calls met with the secrets of each. It never asks for
+// values. The names are those at ABEJA, with the mount's prefix, and may break ABEJA's own rule.
 func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
-	var lost atomic.Int64 // one that two pages share is counted twice
+	var lost atomic.Int64 // a record that two pages share is counted twice
 	secrets := lister[Item]{
 		stats: s.stats,
 		id:    func(i Item) string { return i.ID },
@@ -78,7 +78,7 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 		return nil, err
 	}
 	s.name(ctx, all)
-	// A secret that was deleted and made again while the pages were read is in both lives.
+	// A secret that was deleted and made again while the pages were read may be there twice: the newer stays.
 	slices.SortFunc(all, func(a, b Item) int {
 		return cmp.Or(byName(a, b), b.createdAt.Compare(a.createdAt), cmp.Compare(b.ID, a.ID))
 	})

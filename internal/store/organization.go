@@ -150,10 +150,12 @@ func (o *Organization) outdate(name string) {
 	}
 }
 
+// mark ends the use of what is kept in memory about the name, and of every answer that was asked for
+// before now: whoever compares its seq with the mark's finds it too old.
 func (o *Organization) mark(name string) {
 	seq := o.seq.Add(1)
 	o.marks.set(name, seq)
-	for {
+	for { // lastWrite becomes the larger of both
 		last := o.lastWrite.Load()
 		if last >= seq || o.lastWrite.CompareAndSwap(last, seq) {
 			break
