@@ -80,7 +80,7 @@ func (c *customMetadata) has(ctx context.Context, kind string, of owner) (logica
 	if err != nil || !some {
 		return nil, "", err
 	}
-	view, salt, err := c.shelf.open(ctx)
+	view, salt, err := c.shelf.view(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -104,7 +104,7 @@ func (c *customMetadata) list(ctx context.Context) (map[string]map[string]bool, 
 		return nil, err
 	}
 	if slices.Contains(there, saltKey) { // else nothing is, and a reader makes none
-		view, _, err := c.shelf.open(ctx)
+		view, _, err := c.shelf.view(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func (c *customMetadata) put(ctx context.Context, kind string, of owner, e custo
 	if err != nil {
 		return err
 	}
-	view, salt, err := c.shelf.open(ctx)
+	view, salt, err := c.shelf.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -292,7 +292,7 @@ func (c *customMetadata) prune(ctx context.Context, m *mount) error {
 	if err != nil || len(secrets)+len(pending) == 0 {
 		return err
 	}
-	view, salt, err := c.shelf.open(ctx)
+	view, salt, err := c.shelf.view(ctx)
 	if err != nil {
 		return err
 	}

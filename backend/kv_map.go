@@ -31,9 +31,9 @@ func decodeMap(value []byte) map[string]any {
 // maxDepth is that of the deepest map that Vault takes in a request.
 const maxDepth = 299
 
-// jsonObject returns the object that a value is, or nil. An object that would not come back from Vault
-// as it went there is nil too, and so shown as text, of which nothing is lost; has then says why.
-func jsonObject(value []byte) (m map[string]any, has string) {
+// jsonObject returns the object that a value is, or nil. An object that Vault would change on its way is nil
+// too, and so shown as text, which loses nothing; flaw then says what would change it.
+func jsonObject(value []byte) (m map[string]any, flaw string) {
 	if !bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("{")) || !utf8.Valid(value) || !json.Valid(value) {
 		return nil, ""
 	}
@@ -145,11 +145,11 @@ func encodeObject(m map[string]any) ([]byte, error) {
 // patchedMap returns the value to store for a stored one with a patch merged into it. The kind stays: an
 // object is an object again, text is text, and into all else nothing can be merged.
 func patchedMap(stored []byte, patch map[string]any) ([]byte, error) {
-	object, has := jsonObject(stored)
+	object, flaw := jsonObject(stored)
 	m := merged(decodeMap(stored), patch)
 	switch {
-	case has != "":
-		return nil, badRequest("the secret holds a JSON object with %s, so nothing can be merged into it: read it at secrets/NAME, and write the whole secret there", has)
+	case flaw != "":
+		return nil, badRequest("the secret holds a JSON object with %s, so nothing can be merged into it: read it at secrets/NAME, and write the whole secret there", flaw)
 	case !utf8.Valid(stored):
 		return nil, badRequest("the secret holds bytes that are not text, so nothing can be merged into them: write the whole secret")
 	case sameMap(m)(stored):

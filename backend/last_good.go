@@ -29,8 +29,10 @@ type shelf struct {
 	salt *salt.Salt // nil: to be read, or to be made
 }
 
-// open returns the storage of the shelf and the salt for its keys.
-func (s *shelf) open(ctx context.Context) (logical.Storage, *salt.Salt, error) {
+// view returns the shelf's part of the storage, and the salt with which its keys are hashed. The first call
+// reads the salt from storage, or makes it. Its part is named after the salt: with another salt, all that
+// was stored before is out of use.
+func (s *shelf) view(ctx context.Context) (logical.Storage, *salt.Salt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	view := logical.NewStorageView(s.storage, s.prefix)
@@ -48,7 +50,7 @@ func directoryOf(s *salt.Salt) string { return s.SaltID("directory")[:16] + "/" 
 
 // Get implements store.Shelf.
 func (s *shelf) Get(ctx context.Context, key string) ([]byte, error) {
-	view, salt, err := s.open(ctx)
+	view, salt, err := s.view(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +63,7 @@ func (s *shelf) Get(ctx context.Context, key string) ([]byte, error) {
 
 // Put implements store.Shelf.
 func (s *shelf) Put(ctx context.Context, key string, value []byte) error {
-	view, salt, err := s.open(ctx)
+	view, salt, err := s.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (s *shelf) Put(ctx context.Context, key string, value []byte) error {
 
 // Delete implements store.Shelf.
 func (s *shelf) Delete(ctx context.Context, key string) error {
-	view, salt, err := s.open(ctx)
+	view, salt, err := s.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (s *shelf) forget() {
 
 // Retain implements store.Shelf.
 func (s *shelf) Retain(ctx context.Context, keys []string) error {
-	view, salt, err := s.open(ctx)
+	view, salt, err := s.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -135,7 +137,7 @@ func (s *shelf) sweep(ctx context.Context, inUse func() (bool, error)) error {
 	if entry, err := view.Get(ctx, saltKey); err != nil {
 		return err
 	} else if entry != nil && used {
-		_, salt, err := s.open(ctx)
+		_, salt, err := s.view(ctx)
 		if err != nil {
 			return err
 		}

@@ -46,8 +46,8 @@ func (r standbyRead) Properties() framework.OperationProperties {
 	return properties
 }
 
-// loadForStandby sees to it that the config is known, which decides whether a standby may answer. What is
-// wrong with it the handler says.
+// loadForStandby loads the config before an operation that a standby may do by itself, since the config
+// decides whether it may. The handler reports an error, if there is one.
 func (b *backend) loadForStandby(ctx context.Context, req *logical.Request) {
 	if b.mounted.Load() != nil {
 		return
