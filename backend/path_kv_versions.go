@@ -14,26 +14,26 @@ import (
 )
 
 func (b *backend) pathKVDelete() *framework.Path {
-	return b.kvVersionsPath("delete", "Make versions inactive, as KV version 2's delete.", func(ctx context.Context, s *store.Store, r store.Ref, n int) error {
-		return s.SetStatus(ctx, r, n, client.Inactive)
+	return b.kvVersionsPath("delete", "Make versions inactive, as KV version 2's delete.", func(ctx context.Context, s *store.Store, r store.Ref, v store.Pick) error {
+		return s.SetStatus(ctx, r, v, client.Inactive)
 	})
 }
 
 func (b *backend) pathKVUndelete() *framework.Path {
-	return b.kvVersionsPath("undelete", "Make versions active, as KV version 2's undelete.", func(ctx context.Context, s *store.Store, r store.Ref, n int) error {
-		return s.SetStatus(ctx, r, n, client.Active)
+	return b.kvVersionsPath("undelete", "Make versions active, as KV version 2's undelete.", func(ctx context.Context, s *store.Store, r store.Ref, v store.Pick) error {
+		return s.SetStatus(ctx, r, v, client.Active)
 	})
 }
 
 func (b *backend) pathKVDestroy() *framework.Path {
-	return b.kvVersionsPath("destroy", "Delete versions for good, as KV version 2's destroy.", func(ctx context.Context, s *store.Store, r store.Ref, n int) error {
-		return s.DeleteVersion(ctx, r, n)
+	return b.kvVersionsPath("destroy", "Delete versions for good, as KV version 2's destroy.", func(ctx context.Context, s *store.Store, r store.Ref, v store.Pick) error {
+		return s.DeleteVersion(ctx, r, v)
 	})
 }
 
 // kvVersionsPath makes a path that does something to each of the versions that it is given. As in
 // KV v2, versions and secrets that are not there are passed over.
-func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context, *store.Store, store.Ref, int) error) *framework.Path {
+func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context, *store.Store, store.Ref, store.Pick) error) *framework.Path {
 	write := func(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 		versions := r.fields.Get("versions").([]int)
 		if len(versions) == 0 {
@@ -58,7 +58,7 @@ func (b *backend) kvVersionsPath(what, synopsis string, do func(context.Context,
 			if !wanted[v.Number] {
 				continue
 			}
-			if err := ignoreAbsent(do(ctx, r.store, secret, v.Number)); err != nil {
+			if err := ignoreAbsent(do(ctx, r.store, secret, store.Pick(v.Number))); err != nil {
 				return nil, err
 			}
 		}

@@ -109,7 +109,7 @@ func writeVersion(ctx context.Context, r *secretRequest) (*logical.Response, err
 	if err != nil {
 		return nil, err
 	}
-	return nil, r.store.SetStatus(ctx, r.secret, int(number), status)
+	return nil, r.store.SetStatus(ctx, r.secret, number, status)
 }
 
 func deleteVersion(ctx context.Context, r *secretRequest) (*logical.Response, error) {
@@ -117,5 +117,5 @@ func deleteVersion(ctx context.Context, r *secretRequest) (*logical.Response, er
 	if err != nil {
 		return nil, err
 	}
-	return nil, r.store.DeleteVersion(ctx, r.secret, int(number))
+	return nil, r.store.DeleteVersion(ctx, r.secret, number)
 }

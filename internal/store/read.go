@@ -207,11 +207,15 @@ func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
 	return secret, err
 }
 
-// Versions returns all versions of a secret, without values.
-func (s *Store) Versions(ctx context.Context, r Ref) (Versions, error) {
-	var versions Versions
-	err := s.withID(ctx, r, func(name, id string) (err error) {
-		versions, err = shared(ctx, s, "versions", name, id, s.versions)
+// Versions returns all versions of a secret, without values. Identical calls share one, but for one with a
+// Surely ref.
+func (s *Store) Versions(ctx context.Context, r Ref) (versions Versions, err error) {
+	err = s.withID(ctx, r, func(name, id string) (err error) {
+		if r.surely {
+			versions, err = s.versions(ctx, name, id)
+		} else {
+			versions, err = shared(ctx, s, "versions", name, id, s.versions)
+		}
 		return err
 	})
 	return versions, err

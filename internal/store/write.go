@@ -114,6 +114,8 @@ type Update struct {
 	CAS *int
 	// Against says which version is the current one: Current or Newest.
 	Against Pick
+	// Derive, when not nil, makes Value from the secret as it is while no other writer of the engine changes it.
+	Derive func(*client.Secret) (value []byte, err error)
 	client.SecretUpdate
 }
 
@@ -121,7 +123,7 @@ type Update struct {
 func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error) {
 	var w WriteResult
 	err := s.locked(ctx, r, func(ctx context.Context, name, id string) error {
-		if u.Value == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
+		if u.Value == nil && u.Derive == nil && u.CAS == nil && u.SecretUpdate != (client.SecretUpdate{}) {
 			// Nothing to compare: this reaches a secret too that ABEJA no longer returns.
 			secret, err := s.updateSecret(ctx, name, id, u.SecretUpdate)
 			if err == nil {
@@ -140,6 +142,11 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 		}
 		if u.CAS != nil && *u.CAS != before {
 			return &CASError{Current: before}
+		}
+		if u.Derive != nil {
+			if u.Value, err = u.Derive(secret); err != nil {
+				return err
+			}
 		}
 		w = WriteResult{ID: id, Description: secret.Description, Version: before}
 		look := Pick.read
@@ -266,15 +273,15 @@ func (s *Store) remove(name string, send func() error) error {
 }
 
 // SetStatus makes a version active or inactive.
-func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.Status) error {
+func (s *Store) SetStatus(ctx context.Context, r Ref, p Pick, status client.Status) error {
 	return s.locked(ctx, r, func(ctx context.Context, name, id string) error {
-		v, err := s.version(ctx, name, id, number)
+		v, err := s.version(ctx, name, id, p)
 		if err != nil || v.Status == status {
 			return err
 		}
 		_, err = change(s, name, func() (*client.Version, error) { return s.client.UpdateVersion(ctx, id, v.ID, status) })
 		if unknownID(err) {
-			if _, gone := s.version(ctx, name, id, number); gone != nil {
+			if _, gone := s.version(ctx, name, id, Pick(v.Number)); gone != nil {
 				return gone
 			}
 		}
@@ -283,14 +290,14 @@ func (s *Store) SetStatus(ctx context.Context, r Ref, number int, status client.
 }
 
 // DeleteVersion deletes a version for good.
-func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
+func (s *Store) DeleteVersion(ctx context.Context, r Ref, p Pick) error {
 	return s.locked(ctx, r, func(ctx context.Context, name, id string) error {
-		v, err := s.version(ctx, name, id, number)
+		v, err := s.version(ctx, name, id, p)
 		if err != nil {
 			return err
 		}
 		if err = s.remove(name, func() error { return s.client.DeleteVersion(ctx, id, v.ID) }); unknownID(err) {
-			if _, gone := s.version(ctx, name, id, number); errors.As(gone, new(*NoVersionError)) {
+			if _, gone := s.version(ctx, name, id, p); errors.As(gone, new(*NoVersionError)) {
 				return nil // by this call's first try, whose answer was lost, or by another
 			}
 		}
@@ -298,12 +305,12 @@ func (s *Store) DeleteVersion(ctx context.Context, r Ref, number int) error {
 	})
 }
 
-func (s *Store) version(ctx context.Context, name, id string, number int) (*client.Version, error) {
+func (s *Store) version(ctx context.Context, name, id string, p Pick) (*client.Version, error) {
 	versions, err := s.versions(ctx, name, id)
 	if err != nil {
 		return nil, err
 	}
-	v, err := versions.Pick(Pick(number))
+	v, err := versions.Pick(p)
 	if v != nil || err != nil {
 		return v, err
 	}
