@@ -179,49 +179,46 @@ func (m *mount) kvWriteResponse(ctx context.Context, data map[string]any, w stor
 	return resp, nil
 }
 
-// patchKVData merges into the version that it has read, and begins anew when another writer was
-// faster.
+// patchKVData merges into the newest version, which must be active.
 func patchKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
 	data, cas, err := parseKVWrite(r.fields)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		secret, err := r.store.Get(ctx, r.secret)
+	errNotActive := errors.New("the newest version is not active")
+	var secret *client.Secret
+	written, err := r.store.Update(ctx, r.secret, store.Update{CAS: cas, Against: store.Newest, Derive: func(s *client.Secret) ([]byte, error) {
+		secret = s
+		newest, err := store.Newest.From(s)
 		if err != nil {
 			return nil, err
 		}
-		current, err := store.Newest.From(secret)
+		if newest == nil || newest.Status != client.Active {
+			return nil, errNotActive
+		}
+		old, err := store.ValueOf(newest)
 		if err != nil {
 			return nil, err
 		}
-		if current == nil {
-			return logical.RespondWithStatusCode(nil, r.req, http.StatusNotFound)
-		}
-		if cas != nil && *cas != current.Number {
-			return nil, &store.CASError{Current: current.Number}
-		}
-		if current.Status != client.Active {
-			metadata, err := r.kvMetadata(ctx, current.Number, current, secret)
-			if err != nil {
-				return nil, err
-			}
-			return logical.RespondWithStatusCode(&logical.Response{Data: metadata}, r.req, http.StatusNotFound)
-		}
-		old, err := store.ValueOf(current)
-		if err != nil {
-			return nil, err
-		}
-		value, err := patchedMap(old, data)
-		if err != nil {
-			return nil, err
-		}
-		written, err := r.store.Update(ctx, r.secret, store.Update{Value: value, CAS: &current.Number, Against: store.Newest})
-		if errors.As(err, new(*store.CASError)) && ctx.Err() == nil {
-			continue
-		}
-		return r.kvWriteResponse(ctx, data, written, err)
+		return patchedMap(old, data)
+	}})
+	if errors.Is(err, errNotActive) {
+		return r.notActive(ctx, secret)
 	}
+	return r.kvWriteResponse(ctx, data, written, err)
+}
+
+// notActive answers a patch of a secret whose newest version is inactive, or that has none.
+func (r *secretRequest) notActive(ctx context.Context, s *client.Secret) (*logical.Response, error) {
+	newest, _ := store.Newest.From(s)
+	if newest == nil {
+		return logical.RespondWithStatusCode(nil, r.req, http.StatusNotFound)
+	}
+	metadata, err := r.kvMetadata(ctx, newest.Number, newest, s)
+	if err != nil {
+		return nil, err
+	}
+	return logical.RespondWithStatusCode(&logical.Response{Data: metadata}, r.req, http.StatusNotFound)
 }
 
 // merged is RFC 7396's merge of a patch into a map, which it leaves as it is.
@@ -248,13 +245,5 @@ func merged(into, patch map[string]any) map[string]any {
 // deleteKVData does nothing when the newest version is inactive already, so that a repeated
 // delete never reaches an older one.
 func deleteKVData(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	versions, err := r.store.Versions(ctx, r.secret)
-	if err != nil {
-		return nil, err
-	}
-	newest, err := versions.Pick(store.Newest)
-	if newest == nil {
-		return nil, err
-	}
-	return nil, r.store.SetStatus(ctx, r.secret, newest.Number, client.Inactive)
+	return nil, r.store.SetStatus(ctx, r.secret, store.Newest, client.Inactive)
 }

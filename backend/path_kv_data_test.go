@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -421,24 +422,25 @@ func TestKVPatchOfADeletedSecretIs404WithItsMetadata(t *testing.T) {
 func TestKVPatchLosesNoWriteThatComesBetween(t *testing.T) {
 	t.Parallel()
 	for _, cas := range []bool{false, true} {
-		e := newEngine(t, simulator.Options{})
-		e.put("one", fields{"a": "hidden-1"})
-		asked := 0
-		between := func() {
-			if asked++; asked == 2 { // the patch has read; now it checks and writes
-				e.sim.AddVersion("one", []byte(`{"a":"hidden-1","other":"hidden-2"}`))
+		synctest.Test(t, func(t *testing.T) {
+			e := inMemory(t)
+			e.put("one", fields{"a": "hidden-1"})
+			e.sim.AddFault(simulator.Fault{Op: simulator.GetSecret, Count: 1, Kind: simulator.FaultDelay, Delay: time.Second, AfterActing: true})
+			first := make(chan answer, 1)
+			go func() { first <- e.kvPatch("data/one", fields{"data": fields{"other": "hidden-2"}}) }()
+			synctest.Wait() // it has read, and is about to write
+			body := fields{"data": fields{"b": "hidden-3"}}
+			if cas {
+				body["options"] = fields{"cas": 1}
+				e.kvPatch("data/one", body).refused(http.StatusBadRequest, casRefusal)
+				(<-first).ok()
+				e.holds("one", `{"a":"hidden-1"}`, `{"a":"hidden-1","other":"hidden-2"}`)
+				return
 			}
-		}
-		e.before.Store(&between)
-		body := fields{"data": fields{"b": "hidden-3"}}
-		if cas {
-			body["options"] = fields{"cas": 1}
-			e.kvPatch("data/one", body).refused(http.StatusBadRequest, casRefusal)
-			e.holds("one", `{"a":"hidden-1"}`, `{"a":"hidden-1","other":"hidden-2"}`)
-			continue
-		}
-		e.kvPatch("data/one", body).ok()
-		e.holds("one", `{"a":"hidden-1"}`, `{"a":"hidden-1","other":"hidden-2"}`, `{"a":"hidden-1","b":"hidden-3","other":"hidden-2"}`)
+			e.kvPatch("data/one", body).ok()
+			(<-first).ok()
+			e.holds("one", `{"a":"hidden-1"}`, `{"a":"hidden-1","other":"hidden-2"}`, `{"a":"hidden-1","b":"hidden-3","other":"hidden-2"}`)
+		})
 	}
 }
 
@@ -625,4 +627,58 @@ func kvMountPrefix(t *testing.T, e *engine, _ simulator.Behavior) {
 	require.Equal(t, []any{"one"}, e.kv(logical.ListOperation, "metadata/").ok()["keys"])
 	e.kvPut("generate/one", fields{"length": 8}).ok()
 	require.EqualValues(t, 2, e.kvGet("metadata/one").ok()["current_version"])
+}
+
+// While a call is under way whose answer is old when it comes, its caller may have read what is newer: from
+// ABEJA's next answer, though the write itself is not acknowledged yet.
+func TestKVAPatchOrDeleteIsDecidedByAnAnswerThatIsNoOlderThanItsCall(t *testing.T) {
+	t.Parallel()
+	old := simulator.Fault{Kind: simulator.FaultDelay, Delay: time.Second, AfterActing: true, Count: 1}
+	for name, c := range map[string]struct {
+		delayed simulator.Op
+		call    func(*engine) answer
+		want    int // the newest version afterwards
+	}{
+		"patch with cas": {simulator.GetSecret, func(e *engine) answer {
+			return e.kvPatch("data/one", fields{"data": fields{"b": "hidden"}, "options": fields{"cas": 2}})
+		}, 3},
+		"patch": {simulator.GetSecret, func(e *engine) answer {
+			return e.kvPatch("data/one", fields{"data": fields{"b": "hidden"}})
+		}, 3},
+		"delete": {simulator.ListVersions, func(e *engine) answer { return e.delete("data/one") }, 2},
+		"delete by number": {simulator.ListVersions, func(e *engine) answer {
+			return e.write("delete/one", fields{"versions": []int{2}})
+		}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := inMemory(t)
+				e.sim.Create("one", []byte(`{"a":"hidden-1"}`))
+				e.read("secrets/one").ok()
+				f := old
+				f.Op = c.delayed
+				e.sim.AddFault(f)
+				first := make(chan answer, 1)
+				go func() {
+					if c.delayed == simulator.ListVersions {
+						first <- e.list("secrets/one/versions")
+					} else {
+						first <- e.read("metadata/one")
+					}
+				}()
+				synctest.Wait()
+				e.sim.AddVersion("one", []byte(`{"a":"hidden-2"}`))
+				require.EqualValues(t, 2, e.read("secrets/one").ok()["version"])
+				c.call(e).ok()
+				(<-first).ok()
+				now, _ := e.sim.Secret("one")
+				require.Len(t, now.Versions, c.want)
+				if c.want == 3 {
+					require.JSONEq(t, `{"a":"hidden-2","b":"hidden"}`, string(now.Versions[2].Value))
+				} else {
+					require.Equal(t, "inactive", now.Versions[1].Status)
+				}
+			})
+		})
+	}
 }
