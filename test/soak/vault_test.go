@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,10 +156,15 @@ func (c *cluster) mount(t *testing.T, path string, config map[string]any) {
 	}
 }
 
-// must makes a call on the active node that has to succeed.
-func (c *cluster) must(t *testing.T, method, path string, in any) answer {
+// must makes a call on the active node that has to succeed. On a busy machine that node may lose its place
+// in between; then it has done nothing.
+func (c *cluster) must(t *testing.T, method, path string, in any) (a answer) {
 	t.Helper()
-	return c.serves(t).must(t, c.token, method, path, in)
+	eventually(t, time.Minute, "a node is active while it is called", func() bool {
+		a = c.serves(t).call(c.token, method, path, in)
+		return !strings.Contains(string(a.Body), "local node not active")
+	})
+	return succeeded(t, method, path, a)
 }
 
 func (n *node) call(token, method, path string, in any) answer {
@@ -167,7 +173,11 @@ func (n *node) call(token, method, path string, in any) answer {
 
 func (n *node) must(t *testing.T, token, method, path string, in any) answer {
 	t.Helper()
-	a := n.call(token, method, path, in)
+	return succeeded(t, method, path, n.call(token, method, path, in))
+}
+
+func succeeded(t *testing.T, method, path string, a answer) answer {
+	t.Helper()
 	if !a.OK() {
 		t.Fatalf("%s %s: %v %s", method, path, a, a.Body)
 	}
