@@ -32,7 +32,7 @@ func isRead(op logical.Operation) bool {
 // leaveUnread takes what the operation does not read out of the request, and returns the warning
 // for it, or "" when all is read. An operation that changes something is refused instead, since
 // more or less may have been meant than it would do: "delete secrets/NAME version=1" is about one
-// version. The paths of KV version 2 stay as lenient as that engine. No message repeats a name that
+// version. The paths of KV version 2 stay as lenient as that engine, and what was read can be written back. No message repeats a name that
 // the caller made up: it may be a secret in the wrong place.
 func (b *backend) leaveUnread(req *logical.Request) (warning string, err error) {
 	if len(req.Data) == 0 {
@@ -47,6 +47,14 @@ func (b *backend) leaveUnread(req *logical.Request) (warning string, err error) 
 	if len(read) == len(req.Data) {
 		return "", nil
 	}
+	if writesBack(path, req) {
+		maps.DeleteFunc(read, func(_ string, value any) bool { return value == nil })
+		if read["value"] == nil {
+			return "", badRequest("what a read answers was written back without the value, and nothing was changed: to remove the secret delete it")
+		}
+		req.Data = read
+		return "what a read answers was written back: " + strings.Join(toldByABEJA, ", ") + " cannot be written and are ignored, and what is null stays as it is", nil
+	}
 	what := operationName(req.Operation) + " " + shownPath(path)
 	takes := "'" + what + "' takes no fields"
 	if fields := readFields(path, req.Operation); len(fields) > 0 {
@@ -57,6 +65,28 @@ func (b *backend) leaveUnread(req *logical.Request) (warning string, err error) 
 		return takes + ": what else was given is ignored", nil
 	}
 	return "", badRequest("%s, and nothing was changed: %s", takes, meantElsewhere[what])
+}
+
+// toldByABEJA are the keys of a secret as it is read that no write takes.
+var toldByABEJA = []string{"created_at", "id", "name", "provider", "status", "updated_at", "version", "version_id"}
+
+// writesBack reports whether a write of a secret has all that a read of it answers, maybe changed: a client
+// that reads, changes a key and writes the whole means that key, and nothing by the others.
+func writesBack(path *framework.Path, req *logical.Request) bool {
+	if operationName(req.Operation) != "write" || path.Fields["value"] == nil || path.Fields["version"] == nil {
+		return false
+	}
+	for _, field := range toldByABEJA {
+		if _, given := req.Data[field]; !given {
+			return false
+		}
+	}
+	for field := range req.Data {
+		if !reads(path, req.Operation, field) && !slices.Contains(toldByABEJA, field) {
+			return false
+		}
+	}
+	return true
 }
 
 // meantElsewhere says for each operation that refuses what it does not read what may have been meant.

@@ -129,6 +129,44 @@ func TestThePathsOfKVIgnoreWhatKVIgnoresWithAWarning(t *testing.T) {
 	require.False(t, there)
 }
 
+func TestWhatWasReadCanBeWrittenBackWithAnotherValue(t *testing.T) {
+	t.Parallel()
+	for _, of := range []string{"secrets/one", "ids/ID"} {
+		e := seen(t)
+		one, _ := e.sim.Secret("one")
+		path := strings.Replace(of, "ID", one.ID, 1)
+		e.write(path, fields{"description": "some", "custom_metadata": mark}).ok()
+		data := e.read(path).ok()
+		require.Nil(t, data["integration_service_type"])
+		a := e.write(path, data)
+		require.Equal(t, data["version"], a.ok()["version"])
+		require.Len(t, a.warnings, 1)
+		require.Contains(t, a.warnings[0], "created_at, id, name, provider, status, updated_at, version, version_id cannot be written and are ignored")
+		after := e.read(path).ok()
+		delete(data, "updated_at")
+		delete(after, "updated_at")
+		require.Equal(t, data, after)
+
+		data["updated_at"], data["value"], data["description"] = nil, "hidden-9", "other"
+		require.Equal(t, data["version"].(int)+1, e.write(path, data).ok()["version"])
+		got := e.read(path).ok()
+		require.Equal(t, "hidden-9", got["value"])
+		require.Equal(t, "other", got["description"])
+
+		before := e.writes()
+		for _, leave := range append([]string{"value"}, toldByABEJA...) {
+			less := maps.Clone(data)
+			delete(less, leave)
+			e.write(path, less).refused(http.StatusBadRequest, "nothing was changed")
+		}
+		data["user"] = "bob"
+		e.write(path, data).refused(http.StatusBadRequest, "takes no fields but", "data/NAME")
+		delete(data, "user")
+		e.patch(path, data).refused(http.StatusBadRequest, "takes no fields but")
+		require.Equal(t, before, e.writes())
+	}
+}
+
 func TestTheOpenAPIDocumentHasEachFieldWhereItIsRead(t *testing.T) {
 	t.Parallel()
 	e := newUnconfigured(t, simulator.Options{})
