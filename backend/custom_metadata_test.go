@@ -179,10 +179,12 @@ func TestWhatAFirstWriteGivesGoesBeforeWhatWaits(t *testing.T) {
 	e.write("secrets/two", fields{"value": "hidden-1"}).ok()
 	require.Nil(t, e.custom("two"), "what was deleted waits no longer")
 
-	e.kvPut("metadata/three", fields{}).ok() // as Vault's KV takes it
+	e.kvPut("metadata/three", fields{}).ok()
+	e.kvGet("metadata/three").refused(http.StatusNotFound, "no such secret") // as in Vault's KV
+	e.kvPut("metadata/three", fields{"cas_required": false}).ok()
 	require.Nil(t, e.custom("three"))
-	e.kvPut("metadata/a-hyphen-and6", fields{}).ok()
-	e.kvPut("metadata/a-hyphen", fields{}).refused(http.StatusBadRequest, "ABEJA refuses names that end in")
+	e.kvPut("metadata/a-hyphen-and5", fields{"custom_metadata": mark}).ok()
+	e.kvPut("metadata/a-hyphen", fields{"custom_metadata": mark}).refused(http.StatusBadRequest, "ABEJA refuses names that end in")
 }
 
 func TestMetadataWaitForAnHourAndForAThousandNamesAtTheMost(t *testing.T) {

@@ -155,6 +155,9 @@ func createKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response,
 	if err := r.store.Absent(ctx, r.name); err != nil {
 		return nil, err
 	}
+	if len(r.req.Data) == 0 { // what it does not read has been taken out
+		return nil, nil
+	}
 	return nil, forwarded(r.custom.wait(ctx, r.byName(), change))
 }
 

@@ -149,11 +149,14 @@ var (
 	nullsInList = kvDifference{"null within a list", []kvField{{`data\.data\.e`, `\[{},null\]`, `\[{"y":null},null\]`}}}
 	textPatch   = kvDifference{"Patch of a text", refusedHere("text and no map")}
 	replaced    = kvDifference{"U+FFFD", []kvField{{"warnings", "null", ".*encoding=base64.*"}}}
-	custom      = kvDifference{"custom_metadata", refusedHere("description")}
-	settings    = kvDifference{"Settings of a secret", refusedHere("must be left at")}
-	noMetadata  = kvDifference{"Metadata without data", refusedHere("write data/NAME first")}
-	unchanged   = kvDifference{"The same map again", []kvField{{`data\.version`, "2", "1"}}}
-	ten         = kvDifference{"How many versions", []kvField{
+	custom      = kvDifference{"custom_metadata", []kvField{
+		{"status", "400", "204"}, {"errors", ".*validation failed.*", "null"}, {`data\..*custom_metadata\..+`, `"1\.50"|""|`, `"1\.5"|"x+"`}, {`data\.custom_metadata`, "null", ""},
+		{"status", "204", "400"}, {"errors", "null", ".*(printable text|at most 64 keys).*"},
+	}}
+	settings   = kvDifference{"Settings of a secret", refusedHere("must be left at")}
+	noMetadata = kvDifference{"Metadata without data", []kvField{{"status", "200", "404"}, {`data(\..+)?`, ".*", "(null)?"}, {"errors", "null", `\[\]`}}}
+	unchanged  = kvDifference{"The same map again", []kvField{{`data\.version`, "2", "1"}}}
+	ten        = kvDifference{"How many versions", []kvField{
 		{`data\.oldest_version`, "2", "0"}, {`data\.versions\.1\..*`, "", ".+"}, {`data(\..+)?`, "", ".+"}, {"data", "null", ""},
 		{"status", "404", "200"}, {"errors", `\[\]`, "null"},
 	}}
@@ -212,6 +215,16 @@ func differ(d kvDifference, calls ...string) []kvCall {
 		out = append(out, kvCall{c, []kvDifference{d}})
 	}
 	return out
+}
+
+// customOf is the body of a write of n keys of custom metadata.
+func customOf(n int, value string) string {
+	keys := map[string]string{}
+	for i := range n {
+		keys[fmt.Sprint("key_", i)] = value
+	}
+	text, _ := json.Marshal(map[string]any{"custom_metadata": keys})
+	return string(text)
 }
 
 func TestKVTheSameCallsGiveTheSameAnswersAsVaultsOwnKV(t *testing.T) {
@@ -373,6 +386,7 @@ var kvStories = map[string][][]kvCall{
 	"metadata": {
 		same(
 			`PATCH metadata/NAME {"custom_metadata":{"description":"some"}}`,
+			`PATCH metadata/NAME {"custom_metadata":{"owner":"me"}}`,
 			`PUT data/NAME {"data":{"a":"1"}}`, "PUT metadata/NAME {}",
 			`PUT metadata/NAME {"custom_metadata":{"description":"some"}}`, "GET metadata/NAME", "GET data/NAME", "GET subkeys/NAME",
 			`PUT data/NAME {"data":{"a":"2"}}`, `PUT metadata/NAME {"custom_metadata":null}`, "GET data/NAME",
@@ -382,16 +396,48 @@ var kvStories = map[string][][]kvCall{
 			`PUT metadata/NAME {"custom_metadata":{"description":"again"}}`, `PATCH metadata/NAME {"custom_metadata":null}`, "GET data/NAME",
 			`PUT metadata/NAME {"custom_metadata":{"description":"again"}}`, `PUT metadata/NAME {"custom_metadata":{}}`, "GET data/NAME",
 		),
+		same(
+			`PUT metadata/NAME {"custom_metadata":{"owner":"me","team":"orders","description":"some"}}`, "GET metadata/NAME", "GET data/NAME", "GET data/NAME?version=1",
+			"GET subkeys/NAME", `PUT data/NAME {"data":{"a":"3"}}`, `PATCH data/NAME {"data":{"b":"4"}}`, "DELETE data/NAME", "GET data/NAME", `PATCH data/NAME {"data":{"b":"4"}}`,
+			`PUT data/NAME {"data":{"a":"5"}}`, `PUT destroy/NAME {"versions":[2]}`, "GET data/NAME",
+			`PATCH metadata/NAME {"custom_metadata":{"owner":null,"none":null,"日本語":"所有者","../x":"{}"}}`, "GET metadata/NAME",
+			`PUT metadata/NAME {"custom_metadata":{"n":5,"yes":true,"no":false}}`, "GET metadata/NAME",
+			`PUT metadata/NAME {"custom_metadata":{"owner":"me"}}`, "PUT metadata/NAME {}", `PATCH metadata/NAME {"custom_metadata":{}}`, "GET metadata/NAME",
+			`PUT metadata/NAME `+customOf(64, "x"), "GET metadata/NAME", `PUT metadata/NAME {"custom_metadata":{"owner":"`+strings.Repeat("x", 512)+`"}}`, "GET data/NAME",
+			`PUT metadata/NAME {"custom_metadata":{"`+strings.Repeat("x", 128)+`":5}}`, "GET data/NAME",
+			`PATCH metadata/NAME {"custom_metadata":null}`, "GET metadata/NAME",
+		),
 		differ(wrongType,
+			`PUT metadata/NAME `+customOf(65, "x"), `PATCH metadata/NAME `+customOf(65, "x"),
+			`PUT metadata/NAME {"custom_metadata":{"":"x"}}`, `PUT metadata/NAME {"custom_metadata":{"owner":""}}`, `PUT metadata/NAME {"custom_metadata":{"owner":null}}`,
+			`PUT metadata/NAME {"custom_metadata":{"owner":{}}}`, `PUT metadata/NAME {"custom_metadata":{"owner":["x"]}}`,
+			`PUT metadata/NAME {"custom_metadata":{"a\nb":"x"}}`, `PATCH metadata/NAME {"custom_metadata":{"owner":"\u200b"}}`,
+			`PUT metadata/NAME {"custom_metadata":{"`+strings.Repeat("x", 129)+`":"x"}}`, `PUT metadata/NAME {"custom_metadata":{"owner":"`+strings.Repeat("x", 513)+`"}}`,
 			`PUT metadata/NAME {"custom_metadata":{"description":""}}`, `PUT metadata/NAME {"custom_metadata":{"description":null}}`,
 			`PUT metadata/NAME {"custom_metadata":"x"}`, `PUT metadata/NAME {"max_versions":"x"}`),
 		differ(custom,
-			`PUT metadata/NAME {"custom_metadata":{"owner":"me"}}`, `PATCH metadata/NAME {"custom_metadata":{"owner":null}}`,
-			`PUT metadata/NAME {"custom_metadata":{"description":5}}`),
+			`PUT metadata/NAME {"custom_metadata":{"description":"`+strings.Repeat("x", 513)+`"}}`, "GET metadata/NAME",
+			`PUT metadata/NAME {"custom_metadata":{"n":9007199254740993}}`),
+		same(`PUT metadata/NAME {"custom_metadata":{"n":1.50}}`),
+		differ(custom, "GET metadata/NAME"),
+		same(`PUT metadata/NAME ` + customOf(64, "x")),
+		differ(custom, `PATCH metadata/NAME {"custom_metadata":{"owner":"me"}}`),
 		differ(settings,
 			`PUT metadata/NAME {"max_versions":5}`, `PUT metadata/NAME {"delete_version_after":"1h"}`, `PATCH metadata/NAME {"cas_required":true}`),
 	},
-	"metadata before data": {differ(noMetadata, `PUT metadata/NAME {"custom_metadata":{"description":"some"}}`)},
+	"metadata before data": {
+		same(
+			`PUT metadata/NAME {"custom_metadata":{"owner":"me","description":"some"}}`, "GET metadata/NAME", "GET data/NAME", "GET subkeys/NAME",
+			`PATCH metadata/NAME {"custom_metadata":{"owner":null,"team":"orders"}}`, "GET metadata/NAME", `PATCH data/NAME {"data":{"a":"1"}}`,
+		),
+		differ(noMetadata, "LIST metadata/"),
+		same(
+			"DELETE data/NAME", "GET metadata/NAME", `PUT data/NAME {"data":{"a":"1"},"options":{"cas":0}}`, "GET metadata/NAME", "GET data/NAME", "LIST metadata/",
+			"DELETE metadata/NAME", "GET metadata/NAME", "PUT metadata/NAME {}", "GET metadata/NAME", `PUT metadata/NAME {"max_versions":0}`, "GET metadata/NAME",
+			"DELETE metadata/NAME", "GET metadata/NAME",
+			`PUT data/NAME {"data":{"a":"1"}}`, "GET metadata/NAME",
+		),
+	},
 	"bad requests": {
 		same(
 			"PUT data/NAME {}", `PUT data/NAME {"a":"b"}`, "PUT delete/NAME {}", "PUT undelete/NAME {}", "PUT destroy/NAME {}",
@@ -477,7 +523,7 @@ func kvStep() *rapid.Generator[step] {
 	return rapid.Custom(func(t *rapid.T) step {
 		s := step{what: rapid.SampledFrom([]string{
 			"put", "put", "put", "put with cas", "put with cas", "put with wrong cas", "patch", "rollback",
-			"delete newest", "delete newest", "delete newest", "delete", "undelete", "undelete", "destroy", "describe", "delete metadata",
+			"delete newest", "delete newest", "delete newest", "delete", "undelete", "undelete", "destroy", "describe", "mark", "delete metadata",
 		}).Draw(t, "what")}
 		if slices.Contains([]string{"delete", "undelete", "destroy", "rollback"}, s.what) {
 			s.versions = rapid.SliceOfNDistinct(rapid.IntRange(1, 6), 1, 3, rapid.ID[int]).Draw(t, "versions")
@@ -597,11 +643,11 @@ func (p *kvPair) do(t *rapid.T, s step) {
 			p.both(t, "PUT", s.what, versionsBody([]int{n}), s.what, versionsBody([]int{n}))
 		}
 	case "describe":
-		if cas[0] == 0 {
-			return // KV keeps metadata without data
-		}
-		body := fmt.Sprintf(`{"custom_metadata":{"description":"%d"}}`, p.puts)
+		body := fmt.Sprintf(`{"custom_metadata":{"description":"%d","owner":"%[1]d"}}`, p.puts)
 		p.both(t, "PUT", "metadata", body, "metadata", body)
+	case "mark":
+		body := fmt.Sprintf(`{"custom_metadata":{"owner":null,"key_%d":"%[1]d"}}`, p.puts)
+		p.both(t, "PATCH", "metadata", body, "metadata", body)
 	case "delete metadata":
 		p.both(t, "DELETE", "metadata", "", "metadata", "")
 	}
