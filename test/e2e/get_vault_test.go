@@ -128,7 +128,7 @@ func vaultScript(t *testing.T, archive []byte, releases string, args ...string) 
 	}
 	write(t, filepath.Join(tree, "tools/vault/SHA256SUMS"), fmt.Sprintf("%x  another.zip\n%x  %s\n", sha256.Sum256(nil), sha256.Sum256(archive), release))
 	write(t, filepath.Join(tree, "programs/go"), goStandIn)
-	for _, name := range []string{"awk", "basename", "bash", "chmod", "curl", "dirname", "flock", "grep", "mkdir", "mktemp",
+	for _, name := range []string{"awk", "basename", "bash", "cat", "chmod", "curl", "dirname", "flock", "grep", "mkdir", "mktemp",
 		"mv", "realpath", "rm", "sh", "sha256sum", "shasum", "sleep", "tail", "touch", "wc"} {
 		if program, err := exec.LookPath(name); err == nil {
 			require.NoError(t, os.Symlink(program, filepath.Join(tree, "programs", name)))
@@ -161,7 +161,7 @@ func TestTheReleaseOfVaultIsTakenWhereItCanBeHad(t *testing.T) {
 		"another checksum": {
 			answer: func(w http.ResponseWriter, r *http.Request) { w.Write(aRelease(t, "forged\n")) },
 			want:   "built\n",
-			says:   `is not the release: its checksum is [0-9a-f]{64}, and not [0-9a-f]{64}. It is thrown away.`,
+			says:   `is not the release: its checksum is [0-9a-f]{64}, not [0-9a-f]{64}. It is discarded.`,
 		},
 		"not found": {
 			answer: http.NotFound,
