@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	esv1 "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
-	esv1alpha1 "github.com/external-secrets/external-secrets/apis/externalsecrets/v1alpha1"
 	esmeta "github.com/external-secrets/external-secrets/apis/meta/v1"
 	"github.com/external-secrets/external-secrets/pkg/provider/vault"
 	"github.com/stretchr/testify/require"
@@ -119,13 +118,11 @@ func TestSecretsAreFoundByName(t *testing.T) {
 	require.Equal(t, map[string][]byte{"found_one": []byte(`{"user":"app"}`)}, found)
 }
 
-// The operator takes only what bears its mark, for which ABEJA has no place.
-func TestAPushIsRefusedAndStoresNothing(t *testing.T) {
-	secret := &corev1.Secret{Data: map[string][]byte{"value": []byte("pushed")}}
-	for version, key := range map[esv1.VaultKVStoreVersion]string{esv1.VaultKVStoreV2: "pushed", esv1.VaultKVStoreV1: "secrets/pushed"} {
-		ref := esv1alpha1.PushSecretRemoteRef{RemoteKey: key, Property: "value"}
-		err := connect(t, version).PushSecret(t.Context(), secret, esv1alpha1.PushSecretData{Match: esv1alpha1.PushSecretMatch{SecretKey: "value", RemoteRef: ref}})
-		require.ErrorContains(t, err, "Code: 400", version)
+func TestSecretsAreFoundByTags(t *testing.T) {
+	for name, team := range map[string]string{"tagged": "orders", "tagged_otherwise": "billing"} {
+		require.NoError(t, server.Write(t.Context(), "abeja/secrets/"+name, map[string]any{"value": "x", "custom_metadata": map[string]any{"team": team}}))
 	}
-	require.Equal(t, 404, server.Call(t.Context(), vaulttest.RootToken, "GET", "abeja/secrets/pushed", nil).Status)
+	found, err := connect(t, esv1.VaultKVStoreV2).GetAllSecrets(t.Context(), esv1.ExternalSecretFind{Tags: map[string]string{"team": "orders"}})
+	require.NoError(t, err)
+	require.Equal(t, map[string][]byte{"tagged": []byte(`{"value":"x"}`)}, found)
 }
