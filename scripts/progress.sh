@@ -38,7 +38,7 @@ finish() {
   wait "$teller" 2>/dev/null || true
   if [[ -t 2 ]]; then printf '\e[K' >&2; fi
   # What is counted are single words, such as packages; go says why it fails before it begins the last of them.
-  if ((status)); then { { [[ $things ]] && grep ' ' "$log"; } || cat "$log"; } | tail -n 200 >&2; fi
+  if ((status)); then { [[ $things ]] && grep ' ' "$log" | tail -n 200 >&2; } || tail -n 200 "$log" >&2; fi
   rm -f "$log"
   exit "$status"
 }
