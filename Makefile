@@ -83,7 +83,7 @@ LENGTH ?= 10s
 test-soak: ## break ABEJA, the plugin and Vault under load, and check the history; LENGTH=60s is the long form
 	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -count=1 -timeout=0 ./test/soak -length=$(LENGTH)
 
-test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault; writes docs/compatibility.md, takes some minutes for each
+test-matrix: deps-e2e ## run the e2e scripts with other versions of Vault, or with VAULT alone; writes docs/compatibility.md, takes some minutes for each
 	scripts/matrix.sh
 
 deps-e2e: ## install what test-e2e runs: hvac, Ansible, node-vault, consul-template, curl, Prometheus
