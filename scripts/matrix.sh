@@ -25,7 +25,7 @@ row() {
 # try PROGRAM FROM
 try() {
   local server passed skipped failed
-  server=$("$1" version | sed -n 's/^\([A-Za-z]*\) v\([^ ]*\).*/\1 \2/p')
+  server=$("$1" version | sed -n 's/^\([A-Za-z]*\) v\([^ ,]*\).*/\1 \2/p')
   VAULT=$1 scripts/progress.sh "Running the scripts with $server" scripts "${#scripts[@]}" \
     bash -c 'run_scripts "$1"' bash "$work/log" || true
   passed=$(grep -c '^    --- PASS' "$work/log" || true)

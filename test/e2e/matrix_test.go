@@ -25,7 +25,7 @@ func TestTheMatrixWritesARowAndKeepsTheOthers(t *testing.T) {
 <!-- end -->
 | after |
 `)
-	write(t, server, "#!/bin/sh\necho 'OpenBao v2.6.2 (cgo)'\n")
+	write(t, server, "#!/bin/sh\necho 'OpenBao v2.6.2, built today'\n")
 	write(t, filepath.Join(dir, "bin", "go"), `#!/bin/sh
 [ "$VAULT" = '`+server+`' ] || exit 9
 echo '=== CONT  TestScripts/list'
