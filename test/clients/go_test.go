@@ -161,7 +161,7 @@ func goKV2(t *testing.T) {
 	require.NoError(t, secret.Put(ctx, "secrets/"+name, inBase64))
 	current(6, inBase64)
 	_, err = kv.Patch(ctx, name, map[string]any{"user": "web"}, api.WithMergeMethod(api.KVMergeMethodPatch))
-	refused(err, "bytes that are no text")
+	refused(err, "bytes that are not text")
 	_, err = kv.Put(ctx, name, first)
 	require.NoError(t, err)
 	_, err = kv.Rollback(ctx, name, 6)

@@ -147,7 +147,7 @@ var (
 	destroyed   = kvDifference{"Times of destroyed versions", []kvField{{`data\..*deletion_time`, `"TIME"`, `""`}}}
 	rounded     = kvDifference{"Large numbers", append(refusedHere("2\\^53"), kvField{`data\.data\.n`, "9007199254740992", "9007199254740991"}, kvField{`data\.metadata\.version`, "9", "8"})}
 	nullsInList = kvDifference{"null within a list", []kvField{{`data\.data\.e`, `\[{},null\]`, `\[{"y":null},null\]`}}}
-	textPatch   = kvDifference{"Patch of a text", refusedHere("text and no map")}
+	textPatch   = kvDifference{"Patch of a text", refusedHere("text, not a map")}
 	replaced    = kvDifference{"U+FFFD", []kvField{{"warnings", "null", ".*encoding=base64.*"}}}
 	custom      = kvDifference{"custom_metadata", []kvField{
 		{"status", "400", "204"}, {"errors", ".*validation failed.*", "null"}, {`data\..*custom_metadata\..+`, `"1\.50"|""|`, `"1\.5"|"x+"`}, {`data\.custom_metadata`, "null", ""},
