@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the program of a package into FILE, from the module in a directory, and says how far it is.
+# Builds a package of the module in DIRECTORY into FILE, and reports its progress.
 #
 # usage: build.sh DIRECTORY PACKAGE FILE [FLAG...]
 set -euo pipefail

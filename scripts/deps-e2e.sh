@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what test/e2e and test/clients run: hvac, Ansible and curl from Debian's packages, if they are
-# missing; Prometheus from Debian's package, and a Node.js client and consul-template, in the versions
-# pinned here, into bin/.
+# missing. Prometheus from Debian's package, and a Node.js client and consul-template in the versions
+# pinned here, go into bin/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 progress=$PWD/scripts/progress.sh
@@ -12,7 +12,7 @@ packages=()
 command -v curl >/dev/null || packages+=(curl)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
-# The package is unpacked only: to install it would start a service.
+# The package is only unpacked: installing it would start a service.
 unpack=()
 mkdir -p bin
 for program in prometheus promtool; do

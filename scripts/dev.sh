@@ -12,7 +12,7 @@ start_simulator -secrets 25
 start_vault
 mount_abeja
 
-# Where another server's BAO_ADDR is set, bao would go there in spite of VAULT_ADDR.
+# If another server's BAO_ADDR is set, bao would go there despite VAULT_ADDR.
 prefix=VAULT
 if [[ $(vault version) == OpenBao* ]]; then prefix=BAO; fi
 trap 'echo; exit 0' INT TERM
@@ -24,13 +24,13 @@ export ${prefix}_ADDR=$VAULT_ADDR ${prefix}_TOKEN=$VAULT_TOKEN
 $command list abeja/secrets
 $command read abeja/secrets/demo_00001
 
-The simulator can be called in place of ABEJA:
+The simulator can be called instead of ABEJA:
 
 $(grep '^export ' simulator.log)
 
-Ctrl-C stops all of it and removes $work.
+Ctrl-C stops everything and removes $work.
 EOF
 wait -n || true
-echo "Vault or the simulator ended by itself. What they said last:" >&2
+echo "Vault or the simulator ended by itself. Their last output:" >&2
 tail -n 20 vault.log simulator.log >&2
 exit 1

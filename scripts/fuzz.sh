@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every fuzz target of the module for FUZZTIME, one after the other. An input that fails is left
-# under testdata/fuzz, where every later 'go test' tries it again: commit it with the mend.
+# Runs every fuzz target of the module for FUZZTIME, one after the other. A failing input is left
+# under testdata/fuzz, where every later 'go test' tries it again: commit it with the fix.
 set -eu
 cd "$(dirname "$0")/.."
 for package in ./client ./internal/store ./backend; do

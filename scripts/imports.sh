@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that the packages of this module that the programs are made of import each other only as said here.
+# Checks that the packages of this module's programs import each other only as listed here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,6 +16,6 @@ imports=$(go list -deps -f '{{$p := .ImportPath}}{{range .Imports}}{{$p}} {{.}}{
 within=$(sed -n "s| $module/| |p" <<<"$imports")
 wrong=$(grep -vxF "$allowed" <<<"$within" || true; grep -E "$foreign" <<<"$imports" || true)
 if [[ $wrong ]]; then
-  printf '%s\n' "Packages import what they must not, or what scripts/imports.sh does not allow yet:" "$wrong" >&2
+  printf '%s\n' "These imports are not allowed by scripts/imports.sh:" "$wrong" >&2
   exit 1
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the scripts of test/e2e with other servers, and writes what came of it between the marks of
-# docs/compatibility.md: with $VAULT if that is set, else with the versions of Vault that are pinned in tools/vault
-# and tools/matrix, or in the directories that are given. The rows of other servers stay.
+# Runs the scripts of test/e2e with other servers, and writes the results between the marks of
+# docs/compatibility.md: with $VAULT if it is set, otherwise with the versions of Vault pinned in tools/vault
+# and tools/matrix, or in the given directories. The rows of other servers stay.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
@@ -51,7 +51,7 @@ else
     if vault=$(scripts/vault.sh "$module"); then
       try "$vault" "$from"
     else
-      row "Vault $(go list -C "$module" -m -f '{{slice .Version 1}}' github.com/hashicorp/vault)" "$from" 0 none 'is not built'
+      row "Vault $(go list -C "$module" -m -f '{{slice .Version 1}}' github.com/hashicorp/vault)" "$from" 0 none 'was not built'
       status=1
     fi
   done

@@ -1,5 +1,5 @@
-# Sourced by demo.sh and dev.sh: what both need to start a dev Vault with the plugin; and by drill.sh, which
-# needs the simulator alone. All of it lives in a directory of its own; when the script ends, however it ends, the programs are stopped and the
+# Sourced by demo.sh and dev.sh to start a dev Vault with the plugin, and by drill.sh, which needs only the
+# simulator. Everything is in a separate directory. However the script ends, the programs are stopped and the
 # directory is removed.
 # shellcheck shell=bash
 set -euo pipefail
@@ -22,8 +22,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# start FILE PROGRAM [ARG...] starts a program that prints to that file. It gets a process group of
-# its own: Ctrl-C is then for the script alone, which needs the program until it has cleaned up.
+# start FILE PROGRAM [ARG...] starts a program that prints to that file. It gets its own
+# process group: Ctrl-C then reaches only the script, which needs the program until it has cleaned up.
 start() {
   local file=$1
   shift
@@ -33,7 +33,7 @@ start() {
   pids+=("$!")
 }
 
-# wait_for FILE COMMAND [ARG...] waits until the command succeeds. FILE is what tells why it does not.
+# wait_for FILE COMMAND [ARG...] waits until the command succeeds. FILE shows why it does not.
 wait_for() {
   local file=$1
   shift
@@ -46,7 +46,7 @@ wait_for() {
   exit 1
 }
 
-# prepare builds what is to be started, and moves into the directory.
+# prepare builds the programs, and changes to the directory.
 prepare() {
   local vault
   vault=$("$root/scripts/vault.sh")
@@ -81,7 +81,7 @@ start_vault() {
   wait_for vault.log vault status
 }
 
-# print_command COMMAND [ARG...] prints a command as one would type it.
+# print_command COMMAND [ARG...] prints a command as it would be typed.
 print_command() {
   local word
   printf '\n$'
@@ -100,13 +100,13 @@ show() {
   "$@"
 }
 
-# personal_token says whether there is a user with a personal access token.
+# personal_token reports whether there is a user with a personal access token.
 personal_token() {
   [[ ${ABEJA_PLATFORM_USER_ID:-} && ${ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN:-} ]]
 }
 
 # mount_abeja [FIELD=VALUE...] enables and configures the plugin at abeja/. The token comes on
-# standard input: a command line can be seen by everybody on the machine.
+# standard input, since others can see a command line.
 mount_abeja() {
   local credential=(auth_token=-) token=${PLATFORM_AUTH_TOKEN:-}
   if personal_token; then

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Prints the path of the Vault to use: $VAULT, else vault or bao on PATH, else the version that is pinned in
-# tools/vault, which is put into bin/ once: HashiCorp's release, if it can be downloaded, or else a build. With
-# an argument it is the version that is pinned in that directory. With -n none is put there: it fails if there
-# is none.
+# Prints the path of the Vault to use: $VAULT, otherwise vault or bao on PATH, otherwise the version pinned in
+# tools/vault, which is put into bin/ once: HashiCorp's release, if it can be downloaded, otherwise a build. With
+# an argument it is the version pinned in that directory. With -n it gets none, and fails if there is none.
 #
-# A release is taken only with the checksum that SHA256SUMS beside the version has for it. VAULT_RELEASES is
-# where it comes from in place of https://releases.hashicorp.com.
+# A release must have its checksum in the SHA256SUMS beside the pinned version. VAULT_RELEASES is where it comes
+# from instead of https://releases.hashicorp.com.
 set -euo pipefail
 
 only_look=
@@ -53,15 +52,15 @@ if [[ ! -x $vault ]]; then
   [[ ! $only_look ]] || exit 1
   mkdir -p bin
   exec 9>bin/.vault.lock
-  # Two callers at once need not both get it. Where there is no flock (macOS) both do, and the rename
-  # below keeps that harmless.
-  if command -v flock >/dev/null; then scripts/progress.sh 'Waiting for another that gets Vault' '' '' flock 9; fi
+  # Two callers at once need not both get it. Without flock (macOS) both do, and the rename below keeps
+  # that harmless.
+  if command -v flock >/dev/null; then scripts/progress.sh 'Waiting for another process that gets Vault' '' '' flock 9; fi
   if [[ ! -x $vault ]]; then
     new=$vault.$$
     trap 'rm -f "$new" "$new.zip"' EXIT
     if ! download; then
       echo "Building Vault $version into bin/, once. It takes about 3 minutes on 2 cores, and 2.6 GB for its modules." >&2
-      # -tags minimal leaves out the plugins and storages that need hundreds of modules more.
+      # -tags minimal leaves out the plugins and storages that need hundreds more modules.
       scripts/build.sh "$module" github.com/hashicorp/vault "$new" -tags minimal
     fi
     mv "$new" "$vault"
