@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds a release into dist/: for each of TARGETS the plugin, and the modules it is made of as a
-# CycloneDX SBOM; and SHA256SUMS of the plugins, the checksums for 'vault plugin register'.
+# Builds a release into dist/: for each of TARGETS the plugin, and a CycloneDX SBOM of its modules;
+# and SHA256SUMS of the plugins, the checksums for 'vault plugin register'.
 # 'make release' calls it with VERSION, LDFLAGS and TARGETS.
 #
 # The same commit gives the same bytes wherever it is built. An SBOM also names the program that made
@@ -12,16 +12,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 number='(0|[1-9][0-9]*)'
 label='(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)'
 if [[ ! $VERSION =~ ^v$number\.$number\.$number(-$label(\.$label)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$ ]]; then
-  echo "'$VERSION' is no version. Give a semantic one with a v: make release VERSION=v1.2.3" >&2
+  echo "'$VERSION' is not a version. Use a semantic one with a v: make release VERSION=v1.2.3" >&2
   exit 1
 fi
 changes=$(git status --porcelain --untracked-files)
 if [[ $changes ]]; then
-  printf '%s\n' "A release is built from a commit, and this is in none. Commit it, or remove it:" "$changes" >&2
+  printf '%s\n' "A release is built from a commit, and these changes are not committed. Commit or remove them:" "$changes" >&2
   exit 1
 fi
 
-# The rest of what decides the bytes: the compiler, and settings that this machine may have.
+# What else determines the bytes: the compiler, and settings of this machine.
 GOTOOLCHAIN=$(awk '$1 == "toolchain" { print $2 }' tools/release/go.mod)
 export GOTOOLCHAIN GOFLAGS=-buildvcs=false GOWORK=off CGO_ENABLED=0 GOAMD64=v1 GOARM=7 GOARM64=v8.0 GOFIPS140=off
 unset GOEXPERIMENT GOOS GOARCH

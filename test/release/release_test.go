@@ -194,7 +194,7 @@ func TestReleaseIsRefused(t *testing.T) {
 	for _, version := range []string{
 		"", "latest", "1.2.3", "v1.2", "v1.2.3.4", "v01.2.3", "v1.2.3-", "v1.2.3-01", "v1.2.3-a..b", "v1.2.3+", "v1.2.3 ", "v1.2.3/../x",
 	} {
-		t.Run("version "+version, func(t *testing.T) { refused(t, version, "is no version") })
+		t.Run("version "+version, func(t *testing.T) { refused(t, version, "is not a version") })
 	}
 	t.Run("a file that is not committed", func(t *testing.T) {
 		write(t, "package main", dir, "cmd", pluginName, "more.go")
