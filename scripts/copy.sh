@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Copies secrets from Vault's KV version 2 to ABEJA, or back: all of them, or none if one does not fit. It can be
-# run again wherever it was interrupted. See usage.
+# Copies secrets from Vault's KV version 2 to ABEJA, or back: all of them, or none if one does not fit. If it is
+# interrupted, run it again. See usage.
 set -euo pipefail
 
 usage() {
   cat <<'END'
 usage: scripts/copy.sh [-n] FROM TO
 
-Copies the current version of each secret at FROM to TO. Both are paths with data, as of KV version 2:
-secret/data, secret/data/FOLDER, abeja/data. First it asks TO whether it would take each of them. If it would
+Copies the current version of each secret at FROM to TO. Both are data paths of KV version 2:
+secret/data, secret/data/FOLDER, abeja/data. First it asks TO whether it would accept each of them. If it would
 not, or has another value, it lists all these secrets and copies none. It overwrites and deletes nothing.
 
   -n  only check
 
 VAULT_ADDR, VAULT_TOKEN and Vault's other variables are those of somebody who may list and read FROM, and may
-read and create at TO. The program is $VAULT, else vault, else bao.
+read and create at TO. The program is $VAULT, otherwise vault, otherwise bao.
 END
 }
 
@@ -45,19 +45,19 @@ put() {
   printf '{"data":%s,"options":{"cas":%s}}' "$2" "$3" | vault write -format=json "$to/$1" - 2>&1
 }
 
-# reason prints the last sentence of an error of Vault's, or all of what is no such error.
+# reason prints the last sentence of Vault's error, or all of any other output.
 reason() {
   local sentence
   sentence=$(sed -n 's/^[[:space:]]*\* //p' <<<"$1" | tail -n 1)
   printf %s "${sentence:-$1}"
 }
 
-# check NAME sets why to what keeps a secret from being copied, if anything does.
+# check NAME sets why to the reason why a secret cannot be copied, if there is one.
 check() {
   local map answer
   why=
   if [[ $1 == */ ]]; then
-    why='is a folder, copy it by itself'
+    why='is a folder, copy it separately'
     return
   fi
   map=$(value "$from/$1")
@@ -66,22 +66,22 @@ check() {
     why=$(reason "$answer")
   elif [[ $answer ]]; then
     [[ $answer == "$map" ]] || why="has another value at $to"
-  # No secret has this version: TO refuses the write in any case, and names another reason if there is one.
+  # No secret has this version, so TO always refuses the write, and names another reason if there is one.
   elif answer=$(put "$1" "$map" 2147483647); then
-    die "$to is not KV version 2: it has stored $1"
+    die "$to is not KV version 2: it stored $1"
   elif [[ $answer != *'check-and-set parameter did not match'* ]]; then
     why=$(reason "$answer")
   fi
 }
 
-# copy NAME copies a secret, unless it is there or deleted, and sets said to what it did.
+# copy NAME copies a secret, unless it is deleted or already there, and sets said to what it did.
 copy() {
   local map answer
   map=$(value "$from/$1")
   if [[ $map == null ]]; then
     said='deleted, left out'
   elif [[ $(value "$to/$1") == "$map" ]]; then
-    said='there already'
+    said='already there'
   else
     answer=$(put "$1" "$map" 0) || die "$1: $answer"
     [[ $(value "$to/$1") == "$map" ]] || die "$to/$1 is not what was written: compare it with $from/$1"
@@ -100,7 +100,7 @@ done
 shift $((OPTIND - 1))
 if [[ $# -ne 2 || $1/ != */data/* || $2/ != */data/* ]]; then usage >&2 && exit 2; fi
 from=${1%/} to=${2%/}
-program=${VAULT:-$(type -P vault || type -P bao)} || die 'there is no vault and no bao on the PATH: set VAULT'
+program=${VAULT:-$(type -P vault || type -P bao)} || die 'neither vault nor bao is on the PATH: set VAULT'
 unset VAULT_FORMAT BAO_FORMAT
 
 at=$from/

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Shows the plugin at work in a dev Vault, and fails if anything is not as it should be.
+# Shows the plugin at work in a dev Vault, and fails if anything is not as expected.
 #
 # ABEJA is the simulator, unless ABEJA_ORGANIZATION_ID, ABEJA_PLATFORM_USER_ID and
-# ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN are set, or PLATFORM_AUTH_TOKEN in place of the last two: then it
+# ABEJA_PLATFORM_PERSONAL_ACCESS_TOKEN are set, or PLATFORM_AUTH_TOKEN instead of the last two: then it
 # is the real one, at ABEJA_API_URL or https://api.abeja.io. There the demo sees and writes only names
-# that begin with its own prefix, and removes what it wrote.
+# with its own prefix, and removes what it wrote.
 . "$(dirname "${BASH_SOURCE[0]}")/start.sh"
 
 prefix=vault_demo_$(date +%s)_${RANDOM}_
 
-# cleanup removes what is left in ABEJA of a run that failed half-way.
+# cleanup removes what a run that failed half-way left at ABEJA.
 cleanup() {
   local status=$? name
   export VAULT_TOKEN=root
@@ -38,9 +38,9 @@ expect() {
   local want=$1
   shift
   print_command "$@"
-  answer=$("$@" 2>&1) || fail "this was to succeed: $answer"
+  answer=$("$@" 2>&1) || fail "this should have succeeded: $answer"
   printf '%s\n' "$answer"
-  [[ $answer =~ $want ]] || fail "this was to match: $want"
+  [[ $answer =~ $want ]] || fail "this should have matched: $want"
 }
 
 # refuse REGEXP COMMAND [ARG...] shows a command that must fail, and print what matches.
@@ -48,9 +48,9 @@ refuse() {
   local want=$1
   shift
   print_command "$@"
-  if answer=$("$@" 2>&1); then fail "this was to be refused: $answer"; fi
+  if answer=$("$@" 2>&1); then fail "this should have been refused: $answer"; fi
   printf '%s\n' "$answer"
-  [[ $answer =~ $want ]] || fail "this was to match: $want"
+  [[ $answer =~ $want ]] || fail "this should have matched: $want"
 }
 
 simulate=1
@@ -59,12 +59,12 @@ if [[ ${ABEJA_ORGANIZATION_ID:-} ]] && { personal_token || [[ ${PLATFORM_AUTH_TO
   simulate=
 fi
 cat <<EOF
-This starts a Vault with the plugin${simulate:+, and a simulator of ABEJA,} on this machine, shows commands and what came back,
-and stops what it has started. It takes about 15 seconds once everything is built.
+This starts a Vault with the plugin${simulate:+, and a simulator of ABEJA,} on this machine, shows commands with their output,
+and stops what it started. It takes about 15 seconds once everything is built.
 EOF
 if ! "$root/scripts/vault.sh" -n >/dev/null 2>&1; then
   cores=$(getconf _NPROCESSORS_ONLN)
-  echo "There is no Vault here yet. If it cannot be downloaded it is built, in about $((4 / cores + 1)) minutes on $cores cores."
+  echo "There is no Vault here yet. If it cannot be downloaded, it is built in about $((4 / cores + 1)) minutes on $cores cores."
 fi
 echo
 prepare

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows what readers are given while ABEJA is away, with the settings of a mount. See usage.
+# Shows what readers get while ABEJA is away, with the settings of a mount. See usage.
 . "$(dirname "${BASH_SOURCE[0]}")/start.sh"
 
 drill=abeja-drill
@@ -10,15 +10,15 @@ usage() {
   cat <<'END'
 usage: scripts/drill.sh [MOUNT]
 
-Shows what readers are given while ABEJA is away, with the settings of MOUNT; abeja unless you say otherwise.
+Shows what readers get while ABEJA is away, with the settings of MOUNT, abeja by default.
 
-It registers MOUNT's plugin as abeja-drill too, so that it runs in a process of its own, mounts it with these settings,
-and starts a stand-in for ABEJA on this machine. The stand-in hangs, abeja-drill is started again, and the stand-in comes
-back with another value. ABEJA is not asked, and of MOUNT only the config is read. In the end, and after Ctrl-C, all that
-was made is removed.
+It also registers MOUNT's plugin as abeja-drill, so that it runs in its own process, mounts it with these settings,
+and starts a stand-in for ABEJA on this machine. The stand-in hangs, abeja-drill is restarted, and the stand-in comes
+back with another value. ABEJA is not called, and only the config of MOUNT is read. At the end, and after Ctrl-C, all
+that was made is removed.
 
 Run it on the host of the active Vault, with Go and curl. VAULT_ADDR and VAULT_TOKEN are those of an operator. The
-program is $VAULT, else vault, else bao.
+program is $VAULT, otherwise vault, otherwise bao.
 END
 }
 
@@ -52,17 +52,17 @@ stand_in() {
   curl -sSf -X "$1" -d "${3:-}" "$ABEJA_API_URL/_simulator/$2"
 }
 
-# reads WHAT reads the secret, shows what came and after how long, and wants it to be a new value, an old one or an error.
+# reads WHAT reads the secret, shows the result and how long it took, and expects a new value, an old value or an error.
 reads() {
   local got='a new value'
   print_command vault read "$secret"
   { time answer=$(vault read "$secret" 2>&1) || got='an error'; } 2>&1
   if [[ $got != 'an error' && $answer == *'could not be asked'* ]]; then got='an old value'; fi
   grep -E '^value|Code: |\* [^0-9]' <<<"$answer" || printf '%s\n' "$answer"
-  [[ $got == "$1" ]] || die "this was to be: $1"
+  [[ $got == "$1" ]] || die "this should have been: $1"
 }
 
-# info FIELD tells how the plugin is registered: under its version, or under none.
+# info FIELD prints how the plugin is registered: under its version, or under none.
 info() {
   vault plugin info -version="$version" -field="$1" secret "$plugin" 2>/dev/null || vault plugin info -field="$1" secret "$plugin"
 }
@@ -82,7 +82,7 @@ esac
 mount=${1:-abeja}
 mount=${mount%/}
 unset CDPATH VAULT_FORMAT BAO_FORMAT # They change what cd and vault print.
-# A read that is shown is one request, and its time is the mount's.
+# Each read shown is one request, and its time is the mount's.
 export VAULT_MAX_RETRIES=0 BAO_MAX_RETRIES=0
 TIMEFORMAT='after %1R s:'
 
@@ -93,8 +93,8 @@ plugin=$(vault read -field=type "sys/mounts/$mount") || die "Vault does not show
 version=$(vault read -field=running_plugin_version "sys/mounts/$mount") || die "Vault does not show what $mount runs."
 sha256=$(info sha256) && command=$(info command) || die "Vault does not show how $plugin is registered."
 ! vault read "sys/mounts/$drill" >/dev/null 2>&1 ||
-  die "$drill is there already. If no other drill is under way, one was killed: vault secrets disable $drill"
-# cache_ttl and stale_while_revalidate are left out: for so long nobody would notice the outage.
+  die "$drill already exists. If no other drill is running, one was killed: vault secrets disable $drill"
+# cache_ttl and stale_while_revalidate are left out: for that long nobody would notice the outage.
 settings=()
 for name in request_timeout max_retries stale_if_error keep_last_good; do
   value=$(vault read -field=$name "$mount/config") || die "Vault does not show the config of $mount."
@@ -131,7 +131,7 @@ stand_in POST faults '{"kind":"hang"}'
 reads "$outage"
 reads "$outage"
 
-title "The plugin is started again meanwhile: a reader gets $restart"
+title "The plugin is restarted meanwhile: a reader gets $restart"
 show vault write sys/plugins/reload/backend plugin="$drill"
 reads "$restart"
 
@@ -139,6 +139,6 @@ title 'ABEJA is back, with another value'
 stand_in PUT secrets/drill '{"value":"second"}'
 stand_in DELETE faults
 SECONDS=0
-(wait_for /dev/null second) || die "The other value was not given."
+(wait_for /dev/null second) || die "The other value was not returned."
 echo "A reader gets it after $SECONDS s."
 reads 'a new value'
