@@ -1,4 +1,4 @@
-# The plugin is registered already: see docs/operations.md. Terraform mounts it, configures it, and
+# The plugin must be registered: see docs/operations.md. Terraform mounts it, configures it, and
 # grants two teams their rights.
 
 resource "vault_mount" "abeja" {
@@ -7,8 +7,8 @@ resource "vault_mount" "abeja" {
   description = "ABEJA Secret Manager"
 }
 
-# A read of the config never gives the token back, so Terraform does not compare what is stored:
-# a change that was made elsewhere shows at the next change here.
+# A read of the config never returns the token, so Terraform does not compare what is stored: a
+# change made elsewhere shows only at the next change here.
 resource "vault_generic_endpoint" "config" {
   path                 = "${vault_mount.abeja.path}/config"
   disable_read         = true

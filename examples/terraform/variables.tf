@@ -4,18 +4,18 @@ variable "organization_id" {
 }
 
 variable "user_id" {
-  description = "The ABEJA user to whom personal_access_token belongs."
+  description = "The ABEJA user who owns personal_access_token."
   type        = string
 }
 
 variable "personal_access_token" {
-  description = "That user's token. Give it as TF_VAR_personal_access_token. Terraform's state will hold it."
+  description = "That user's token. Set TF_VAR_personal_access_token. Terraform's state will hold it."
   type        = string
   sensitive   = true
 }
 
 variable "api_url" {
-  description = "Where ABEJA's API answers."
+  description = "The URL of ABEJA's API."
   type        = string
   default     = "https://api.abeja.io"
 }
