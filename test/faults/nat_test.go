@@ -15,9 +15,9 @@ import (
 )
 
 // silentlyDead is the row of docs/reliability.md.
-const silentlyDead = "does not get what is sent on the HTTP/2 connection, since a device between has forgotten it " +
+const silentlyDead = "does not get what is sent on the HTTP/2 connection, since a device in between has forgotten it " +
 	"| the kept value: after a second, and then at once; fresh within 15 s | a good answer after 15 s, by the next try; with `max_retries=0` 504 after 30 s, " +
-	"and the next call is good | a create 504 after 30 s, not known whether done; the next call is good | the next try or call"
+	"and the next call is good | a create 504 after 30 s, its outcome not known; the next call is good | the next try or call"
 
 // nat is a way to a server that can forget its connections, as a NAT does: neither side is told, and what
 // they send is lost.

@@ -87,7 +87,7 @@ func (c cell) column() string {
 	return c.operation.name + " (at " + callName(c.mode.call) + ")"
 }
 
-// entry is what the table tells of a cell, without the number of requests.
+// entry is what the table shows for a cell, without the number of requests.
 func (c cell) entry() string {
 	outcome := map[string]string{"done": "done", "unchanged": "not done", "half done": "half done"}[c.outcome()]
 	switch {
@@ -199,7 +199,7 @@ func tables(cells []cell) string {
 	return b.String()
 }
 
-// grouped puts together what has the same key, in the order of the first of each.
+// grouped groups names by key, in the order in which the keys first appear.
 func grouped(names []string, key func(string) string) [][]string {
 	var groups [][]string
 	at := map[string]int{}
@@ -224,7 +224,7 @@ var particular = replacer{
 	{regexp.MustCompile(`lookup abeja-\d+\.example( on \S+)?:`), "lookup HOST:"},
 }
 
-// sentences tells the words of each failure, and the faults that they come of.
+// sentences returns the table of error messages, with the faults that cause each.
 func sentences(cells []cell) string {
 	faultsOf := map[string]map[string]bool{}
 	for _, c := range cells {

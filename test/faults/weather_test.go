@@ -69,13 +69,13 @@ func weathers() []weather {
 	}
 	return []weather{
 		{
-			row: "hangs | the kept value: after a second who asks in the first second, then at once | 504 or 503 within 30 s who asks in the first 15 s, " +
-				"then 503 at once | the same, 504 within 60 s | what is asked for, for 15 s; then 10 requests a second at the most",
+			row: "hangs | the kept value: after a second if asked in the first second, then at once | 504 or 503 within 30 s if asked in the first 15 s, " +
+				"then 503 at once | the same, 504 within 60 s | what is asked for, for 15 s; then at most 10 requests a second",
 			come: lasting(hang), kept: keptWait, read: readWait, write: writeWait, opens: readWait/2 + time.Second,
 		},
 		{
 			row: "cuts connections or answers 5xx | the kept value, at once | 502 after its tries; after ten of them 503 at once " +
-				"| the same | one request in 2 s",
+				"| the same | one request every 2 s",
 			come: lasting(cut), read: tries, write: tries, opens: time.Second,
 		},
 		{
@@ -87,7 +87,7 @@ func weathers() []weather {
 			come: lasting(wait), steady: true, holds: 10 * time.Second,
 		},
 		{
-			row: "fails one call in three | a fresh value or the kept one, at once | a good answer after its tries, of 81 calls one is 502 " +
+			row: "fails one call in three | a fresh value or the kept one, at once | a good answer after its tries; one of 81 calls is 502 " +
 				"| the same | all calls, with their tries",
 			come: limping(cut), read: tries, write: tries, steady: true,
 		},
@@ -98,7 +98,7 @@ func weathers() []weather {
 		},
 		{
 			row: "fails for a second, answers for a second | a fresh value or the kept one, at once | a good answer, 502, or 503 at once " +
-				"| the same | what is asked for until ten requests in a row have failed, then one request in 2 s",
+				"| the same | what is asked for until ten requests in a row have failed, then one request every 2 s",
 			come: flapping(unavailable), read: tries, write: tries,
 		},
 		{
