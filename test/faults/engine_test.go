@@ -242,7 +242,7 @@ type abeja struct {
 	resets   atomic.Bool      // cuts become RST
 	detached atomic.Bool      // calls go on when the caller has hung up
 	busy     sync.RWMutex
-	nat      *nat
+	nat      *nat // between a mount and a multiplexed link
 	server   *http.Server
 }
 
@@ -280,19 +280,22 @@ func listen(t testing.TB, link link, handler http.Handler) *abeja {
 }
 
 func (a *abeja) serve(l net.Listener) {
-	a.nat = &nat{Listener: l}
+	if a.link == multiplexed {
+		a.nat = &nat{Listener: l}
+		l = a.nat
+	}
 	a.server = &http.Server{Handler: a, ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols)}
 	a.server.SetKeepAlivesEnabled(a.link == kept || a.link == multiplexed)
 	a.server.Protocols.SetHTTP1(a.link != multiplexed)
 	a.server.Protocols.SetHTTP2(a.link == multiplexed)
 	if a.link < secure {
-		go a.server.Serve(a.nat)
+		go a.server.Serve(l)
 		return
 	}
 	a.server.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return a.cert.Load(), nil
 	}}
-	go a.server.ServeTLS(a.nat, "", "")
+	go a.server.ServeTLS(l, "", "")
 }
 
 func (a *abeja) host() string {

@@ -170,6 +170,9 @@ func (o *outdoors) check(w weather) {
 	assert.LessOrEqual(o.t, longest[writer], w.write, "a writer")
 
 	for i, s := range o.wire.spells {
+		if !assert.False(o.t, s.to.IsZero(), "ABEJA is asked again") {
+			continue
+		}
 		sent := o.wire.sent[s.first:s.last]
 		most, first := 0, 0
 		for last := range sent {
@@ -181,6 +184,15 @@ func (o *outdoors) check(w weather) {
 		assert.LessOrEqual(o.t, most, openRate, "requests in a second, while ABEJA was left alone")
 		// Who joins a call that is under way ends with it.
 		assert.LessOrEqual(o.t, len(ends[&o.wire.spells[i]]), len(sent), "calls that were waited for while ABEJA was left alone")
+	}
+	if w.holds > 0 {
+		sent := 0
+		for _, at := range o.wire.sent {
+			if at.After(bad) && at.Before(o.good()) {
+				sent++
+			}
+		}
+		assert.LessOrEqual(o.t, sent, 2, "one request, and one when the time is over that ABEJA has named")
 	}
 	switch spells := o.wire.spells; {
 	case w.steady:
