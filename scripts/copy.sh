@@ -24,15 +24,18 @@ die() {
 }
 
 vault() {
-  "$program" "$@"
+  command "$program" "$@"
 }
 
 # value prints the map of a secret as JSON: null if it is deleted, and nothing if there is none.
 value() {
   local answer
-  if answer=$(vault read -format=json -field=data "$1" 2>&1); then
+  if answer=$(vault read -format=json -field=data "$1" 2>/dev/null); then
     printf %s "$answer"
-  elif [[ $answer == *'Field "data" not present'* ]]; then
+    return
+  fi
+  answer=$(vault read -format=json -field=data "$1" 2>&1 >/dev/null) || true
+  if [[ $answer == *'Field "data" not present'* ]]; then
     printf null
   elif [[ $answer != *'No value found'* ]]; then
     die "cannot read $1: $answer"
@@ -101,21 +104,24 @@ shift $((OPTIND - 1))
 if [[ $# -ne 2 || $1/ != */data/* || $2/ != */data/* ]]; then usage >&2 && exit 2; fi
 from=${1%/} to=${2%/}
 program=${VAULT:-$(type -P vault || type -P bao)} || die 'neither vault nor bao is on the PATH: set VAULT'
-unset VAULT_FORMAT BAO_FORMAT
+unset VAULT_FORMAT BAO_FORMAT VAULT_DETAILED BAO_DETAILED # They change what vault prints.
 
 at=$from/
-names=$(vault list "${at%%/data/*}/metadata/${at#*/data/}" 2>&1) || die "cannot list $from: $names"
-names=$(tail -n +3 <<<"$names") # without the heading
+list=${at%%/data/*}/metadata/${at#*/data/}
+answer=$(vault list "$list" 2>&1 >/dev/null) || die "cannot list $from: $answer"
+if [[ $answer ]]; then die "cannot be sure of all of $from: $answer"; fi
+names=$(vault list "$list" | tail -n +3) # without the heading
 
-bad=0
+all=0 bad=0
 while IFS= read -r name; do
   check "$name"
+  all=$((all + 1))
   if [[ $why ]]; then
     printf '%s: %s\n' "$name" "$why"
     bad=$((bad + 1))
   fi
 done <<<"$names"
-if ((bad)); then die "$bad of $(wc -l <<<"$names") cannot be copied, so none was"; fi
+if ((bad)); then die "$bad of $all cannot be copied, so none was"; fi
 if [[ $check_only ]]; then
   echo 'all can be copied'
   exit
