@@ -99,7 +99,7 @@ func TestAMessageGivesItsAdviceOnce(t *testing.T) {
 				e.call(logical.CreateOperation, "secrets/new_one", fields{"value": "hidden-2"}),
 				e.write("secrets/one", fields{"description": "x"}), e.write("secrets/one/versions/1", fields{"status": "inactive"}),
 			} {
-				// "abeja: get secret: status 503: words: try again; if it lasts, see whether …"
+				// "abeja: get secret: status 503: words: try again; if it persists, check that …"
 				text := strings.Replace(a.text, "again: what is stored", "again, what is stored", 1)
 				call, rest, _ := strings.Cut(strings.TrimPrefix(text, "abeja: "), ": ")
 				advice := strings.LastIndex(rest, ": ")

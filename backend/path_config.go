@@ -140,7 +140,7 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 		return err
 	}
 	if (now == nil) != (stored == nil) || now != nil && *now != *stored {
-		return logical.CodedError(http.StatusConflict, "the config was changed by another at the same time: read it and write again")
+		return logical.CodedError(http.StatusConflict, "the config was changed by another request at the same time: read it and write again")
 	}
 	entry, err := logical.StorageEntryJSON(configKey, m.config)
 	if err != nil {
@@ -227,7 +227,7 @@ func changedConfig(stored *config, d *framework.FieldData) (config, error) {
 	pat, token := given(d, "personal_access_token"), given(d, "auth_token")
 	switch {
 	case token && (pat || given(d, "user_id")):
-		return c, badRequest("two kinds of credential are given: give user_id and personal_access_token, or only auth_token")
+		return c, badRequest("give only one kind of credential: user_id and personal_access_token, or auth_token")
 	case pat:
 		c.AuthToken = ""
 	case token:

@@ -201,9 +201,9 @@ func TestAConfigThatCannotWorkIsNotStored(t *testing.T) {
 		{fields{"personal_access_token": "hidden token"}, "printable ASCII"},
 		{fields{"personal_access_token": "hidden\x00"}, "printable ASCII"},
 		{fields{"personal_access_token": "hidden-é"}, "printable ASCII"},
-		{fields{"auth_token": authToken}, "two kinds of credential"},
-		{fields{"auth_token": 123456}, "two kinds of credential"},
-		{fields{"auth_token": authToken, "personal_access_token": ""}, "two kinds of credential"}, // the user id belongs to the other kind
+		{fields{"auth_token": authToken}, "only one kind of credential"},
+		{fields{"auth_token": 123456}, "only one kind of credential"},
+		{fields{"auth_token": authToken, "personal_access_token": ""}, "only one kind of credential"}, // the user id belongs to the other kind
 		{fields{"request_timeout": "0"}, "1s to 80s"},
 		{fields{"request_timeout": "500ms"}, "1s to 80s"},
 		{fields{"request_timeout": 81}, "1s to 80s"},

@@ -80,7 +80,7 @@ func (b *backend) randomValue(ctx context.Context, d *framework.FieldData) (stri
 		}
 		value, err := b.System().GeneratePasswordFromPolicy(ctx, policy)
 		if err != nil || value == "" {
-			return "", badRequest("Vault made no value with this password_policy: see that 'vault read sys/policies/password/NAME' shows it")
+			return "", badRequest("Vault generated no value with this password_policy: see that 'vault read sys/policies/password/NAME' shows it")
 		}
 		return value, nil
 	}

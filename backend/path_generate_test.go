@@ -130,7 +130,7 @@ func TestGenerateUsesAPasswordPolicyOfVault(t *testing.T) {
 	require.Equal(t, "made-by-policy!!", e.generate("one", fields{"password_policy": "strong"}))
 	require.Equal(t, "made-by-policy!!!", e.kvPut("generate/one", fields{"password_policy": "strong", "return_value": true}).ok()["value"])
 	for _, bad := range []string{"unknown", "empty", "broken"} {
-		e.kvPut("generate/one", fields{"password_policy": bad}).refused(http.StatusBadRequest, "Vault made no value with this password_policy")
+		e.kvPut("generate/one", fields{"password_policy": bad}).refused(http.StatusBadRequest, "Vault generated no value with this password_policy")
 	}
 	for _, both := range []fields{{"length": 32}, {"charset": "ab"}} {
 		both["password_policy"] = "strong"

@@ -192,9 +192,9 @@ func (r *secretRequest) read(ctx context.Context, pick store.Pick) (*logical.Res
 func (m *mount) warn(resp *logical.Response, r *store.Reading) error {
 	switch age := r.Stale.Round(time.Second); {
 	case r.Renewing:
-		resp.AddWarning(fmt.Sprintf("ABEJA is being asked for a newer answer: this is its answer of %s ago.", age))
+		resp.AddWarning(fmt.Sprintf("ABEJA is being asked for a newer answer: this one is %s old.", age))
 	case r.Stale > 0:
-		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this is its answer of %s ago.", age))
+		resp.AddWarning(fmt.Sprintf("ABEJA could not be asked: this answer is %s old.", age))
 	}
 	warnOfOdd(resp, r.Odd)
 	at := r.Secret.ExpiredAt.Time

@@ -491,7 +491,7 @@ func TestBadInputIsRefusedBeforeABEJAIsCalled(t *testing.T) {
 		{"integration_service_ids", []string{"1 2"}, "ids of labs apps"},
 		{"description", strings.Repeat("x", 10_001), "at most 10000 bytes"},
 		{"cas", -1, "current version"},
-		{"encoding", "base64", "without a value"},
+		{"encoding", "base64", "encoding needs a value"},
 		{"encoding", "rot13", "'base64'"},
 	} {
 		for _, path := range []string{"secrets/one", "secrets/two", "ids/" + id} {
@@ -604,7 +604,7 @@ func TestAnAnswerFromMemorySaysHowOldItIs(t *testing.T) {
 	stale := e.read("secrets/one")
 	require.Equal(t, fresh.ok(), stale.ok())
 	require.Len(t, stale.warnings, 1)
-	require.Regexp(t, `could not be asked.* \d+s ago`, stale.warnings[0])
+	require.Regexp(t, `could not be asked.* \d+s old`, stale.warnings[0])
 	e.read("secrets/two").refused(http.StatusBadGateway)
 
 	// Vault's disable_cache goes over it.

@@ -61,8 +61,8 @@ func TestStatusIsAnsweredAndSaysWhatIsWrong(t *testing.T) {
 		"ABEJA is down":      {fault(simulator.Fault{Kind: simulator.FaultCut}), "cut", "cut"},
 		"ABEJA fails":        {fault(simulator.Fault{Kind: simulator.FaultStatus, Status: 503, Body: "db_password"}), "status 503", "status 503 Service Unavailable"},
 		"over the limit":     {fault(simulator.Fault{Kind: simulator.FaultStatus, Status: 429}), "wait a little", "status 429"},
-		"a proxy's page":     {fault(simulator.Fault{Kind: simulator.FaultHTML, Status: 200}), "no proxy answers in its place", "not the documented JSON"},
-		"a redirect":         {fault(simulator.Fault{Kind: simulator.FaultRedirect, Body: "https://example.com"}), "api_url", "redirects nowhere"},
+		"a proxy's page":     {fault(simulator.Fault{Kind: simulator.FaultHTML, Status: 200}), "no proxy answers instead", "not the documented JSON"},
+		"a redirect":         {fault(simulator.Fault{Kind: simulator.FaultRedirect, Body: "https://example.com"}), "api_url", "never redirects"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

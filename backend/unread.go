@@ -50,7 +50,7 @@ func (b *backend) leaveUnread(req *logical.Request) (warning string, err error) 
 	if writesBack(path, req) {
 		maps.DeleteFunc(read, func(_ string, value any) bool { return value == nil })
 		if read["value"] == nil {
-			return "", badRequest("what a read answers was written back without the value, and nothing was changed: to remove the secret delete it")
+			return "", badRequest("what a read returned was written back without the value, and nothing was changed: to remove the secret delete it")
 		}
 		req.Data = read
 		return "what a read answers was written back: " + strings.Join(toldByABEJA, ", ") + " cannot be written and are ignored, and what is null stays as it is", nil

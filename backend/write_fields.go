@@ -101,7 +101,7 @@ func decodeValue(d *framework.FieldData) ([]byte, error) {
 	raw, given := d.Raw["value"]
 	if !given {
 		if encoded {
-			return nil, badRequest("encoding is given without a value")
+			return nil, badRequest("encoding needs a value")
 		}
 		return nil, nil
 	}
@@ -170,7 +170,7 @@ func versionNumber(text string) (store.Pick, error) {
 	n, err := strconv.ParseInt(text, 10, 32)
 	// Each version has one path, else a policy about "3" could be passed by with "03".
 	if err != nil || n < 1 || text != strconv.FormatInt(n, 10) {
-		return 0, badRequest("version must be a whole number, 1 or more: list the secret's versions to see which there are")
+		return 0, badRequest("version must be a whole number, 1 or more: list the secret's versions to see what exists")
 	}
 	return store.Pick(n), nil
 }
@@ -180,7 +180,7 @@ var reservedName = regexp.MustCompile(`.*-......$`)
 // checkNewName refuses names, with the mount's prefix, that ABEJA's rule forbids for new secrets.
 func checkNewName(name string) error {
 	if reservedName.MatchString(name) {
-		return badRequest("ABEJA refuses names that end in a hyphen and six more characters: choose another, for example with '_' in place of the hyphen")
+		return badRequest("ABEJA refuses names that end in a hyphen and six more characters: choose another, for example with '_' instead of the hyphen")
 	}
 	return nil
 }

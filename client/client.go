@@ -168,7 +168,7 @@ func New(cfg Config) (*Client, error) {
 	sent := &attempts{next: transport, limiter: limiter, gate: cfg.Gate, observe: cfg.Observe}
 	httpClient := &http.Client{
 		Transport: sent,
-		// ABEJA's API redirects nowhere; following one could carry a secret to another host.
+		// ABEJA's API never redirects; following one could carry a secret to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	timeout := cfg.Timeout

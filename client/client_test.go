@@ -340,7 +340,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 			s := always(status, `{}`, "Location", "https://elsewhere.example/")
 			err := x.call(t.Context(), newClient(t, s, retries(2)))
 			require.ErrorIs(t, err, ErrBadAnswer)
-			require.ErrorContains(t, err, "redirects nowhere")
+			require.ErrorContains(t, err, "never redirects")
 			require.Len(t, s.requests, 1, "the credential must not go to another host")
 		}
 	}

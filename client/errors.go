@@ -180,7 +180,7 @@ func cause(err error) error {
 func (c *Client) refused(k call, t *tries, resp *http.Response, body []byte) error {
 	e := &Error{Op: k.op, Status: resp.StatusCode, RetryAfter: retryAfter(resp), mayHaveActed: t.mayHaveActed}
 	if resp.StatusCode < 400 {
-		e.Err = errors.New("ABEJA's API redirects nowhere, but this server did")
+		e.Err = errors.New("ABEJA's API never redirects, but this server did")
 		return e
 	}
 	var said struct {

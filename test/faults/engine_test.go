@@ -171,7 +171,7 @@ var unsteady = replacer{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`), "TIME"},
 	{regexp.MustCompile(`\b\d{13}\b`), "ID"},
 	{regexp.MustCompile(`127(\.\d+){3}(:\d+)?`), "HOST"},
-	{regexp.MustCompile(`this is its answer of \d+s ago`), "this is its answer of Ns ago"},
+	{regexp.MustCompile(`(answer|one) is \d+s old`), "$1 is Ns old"},
 }
 
 type replacer []struct {
