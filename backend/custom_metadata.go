@@ -18,7 +18,7 @@ import (
 
 // ABEJA has room for one key of KV version 2's custom_metadata: the description. All other keys are kept in
 // Vault's storage, by the secret's id, and those of a name that has no secret yet until its first value
-// comes. They are no secret values, and go with the secret.
+// comes. They are not secret values, and go with the secret.
 
 // customPrefix is where custom metadata is stored, on a shelf.
 const customPrefix = "custom_metadata/"
@@ -254,7 +254,7 @@ func (c *customMetadata) wait(ctx context.Context, name owner, change *customCha
 	return c.put(ctx, ofPending, name, customEntry{Keys: keys, At: time.Now().UTC()})
 }
 
-// forget deletes what is kept of a secret that is no more, and of its name. Either may be of none.
+// forget deletes what is kept of a deleted secret, and of its name. Nothing is kept of a zero owner.
 func (c *customMetadata) forget(ctx context.Context, id, name owner) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()

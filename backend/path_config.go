@@ -179,12 +179,12 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 
 // refusedConfig words what ABEJA said to a connection that is to be stored.
 func refusedConfig(err error) error {
-	const unasked = "; nothing is stored (verify_connection=false stores it without checking)"
+	const nothingStored = "; nothing is stored (verify_connection=false stores it without checking)"
 	if errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNotFound) {
-		return badRequest("ABEJA does not accept the credential for this organization: check organization_id, user_id and the token%s", unasked)
+		return badRequest("ABEJA does not accept the credential for this organization: check organization_id, user_id and the token%s", nothingStored)
 	}
 	if e, ok := coded(err).(logical.HTTPCodedError); ok {
-		return logical.CodedError(e.Code(), e.Error()+unasked)
+		return logical.CodedError(e.Code(), e.Error()+nothingStored)
 	}
 	return err
 }

@@ -119,8 +119,8 @@ func (m *mount) kvMetadata(ctx context.Context, number int, v *client.Version, s
 	return about, nil
 }
 
-// kvVersion is what is told of a secret's version wherever it is shown. One that is nil ABEJA no longer has: the secret's
-// own time stands for its, since clients refuse an answer without one.
+// kvVersion is what each path shows of a secret's version. A nil version is one that ABEJA no longer has: it
+// has the secret's time, since clients refuse an answer without one.
 func kvVersion(v *client.Version, s *client.Secret) map[string]any {
 	about := map[string]any{
 		"created_time":  s.CreatedAt.Format(time.RFC3339Nano),

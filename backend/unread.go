@@ -32,8 +32,8 @@ func isRead(op logical.Operation) bool {
 // leaveUnread takes what the operation does not read out of the request, and returns the warning
 // for it, or "" when all is read. An operation that changes something is refused instead, since
 // more or less may have been meant than it would do: "delete secrets/NAME version=1" is about one
-// version. The paths of KV version 2 stay as lenient as that engine, and what was read can be written back. No message repeats a name that
-// the caller made up: it may be a secret in the wrong place.
+// version. The paths of KV version 2 stay as lenient as that engine, and what was read can be written back.
+// No message repeats a name that the caller made up: it may be a secret in the wrong place.
 func (b *backend) leaveUnread(req *logical.Request) (warning string, err error) {
 	if len(req.Data) == 0 {
 		return "", nil

@@ -317,8 +317,8 @@ func (s *Store) version(ctx context.Context, name, id string, p Pick) (*client.V
 	return nil, &NoVersionError{Newest: newestNumber(versions.Usable)}
 }
 
-// bounded gives a write the time of two calls that hang, one to do it and one to look what came of it,
-// however many it makes. To wait for other writers or for a listing takes nothing of it.
+// bounded limits a write to the time of two calls that hang, one that does it and one that looks what came of
+// it, however many calls it makes. Waiting for other writers or for a listing does not count.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	timeout, _ := s.client.Patience()
 	return context.WithTimeout(ctx, 2*timeout)
