@@ -9,6 +9,7 @@ package=$2 file=$3 name=$(basename "$2")
 shift 3
 
 export CGO_ENABLED=0
+set -- -trimpath "$@" # as the plugin is built: what both need is compiled once
 todo=$("$progress" "Downloading the modules of $name" modules '' \
   go list -deps "$@" -f '{{if .Stale}}{{.ImportPath}}{{end}}' "$package")
 "$progress" "Building $name" packages "$(grep -c . <<<"$todo")" \

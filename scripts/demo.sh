@@ -64,7 +64,7 @@ and stops what it started. It takes about 15 seconds once everything is built.
 EOF
 if ! "$root/scripts/vault.sh" -n >/dev/null 2>&1; then
   cores=$(getconf _NPROCESSORS_ONLN)
-  echo "There is no Vault here yet. If it cannot be downloaded, it is built in about $((4 / cores + 1)) minutes on $cores cores."
+  echo "There is no Vault here yet. If it cannot be downloaded, it is built in about $((8 / cores + 1)) minutes on $cores cores."
 fi
 echo
 prepare

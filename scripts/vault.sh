@@ -59,7 +59,7 @@ if [[ ! -x $vault ]]; then
     new=$vault.$$
     trap 'rm -f "$new" "$new.zip"' EXIT
     if ! download; then
-      echo "Building Vault $version into bin/, once. It takes about 3 minutes on 2 cores, and 2.6 GB for its modules." >&2
+      echo "Building Vault $version into bin/, once. It takes 3 to 6 minutes on 2 cores, and 2.6 GB for its modules." >&2
       # -tags minimal leaves out the plugins and storages that need hundreds more modules.
       scripts/build.sh "$module" github.com/hashicorp/vault "$new" -tags minimal
     fi
