@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
+	"time"
 )
 
 const (
@@ -18,13 +18,14 @@ const (
 	bridgeStep = 48
 	// maxBridges bounds the looks of one listing, beside one for each of its pages.
 	maxBridges = 4
-	// maxWindow is how many pages are asked for at once.
-	maxWindow = 8
 	// pageTries is how often a page is read that fails, each time with the client's own retries: a
 	// list of 100,000 secrets has 1,000 pages, and one in a thousand calls may well fail.
 	pageTries = 3
 	// lookahead is how many pages behind one that is apart may be joined before it.
-	lookahead = maxWindow
+	lookahead = 8
+	// maxStale is how many pages in a row without a new item end a listing: none that is paged has them,
+	// so something ignores the offset.
+	maxStale = 8
 	// maxPages ends a listing that has no end: about a million items.
 	maxPages = 10_000
 )
@@ -36,6 +37,8 @@ type page[T any] struct {
 	items        []T
 	more         bool
 }
+
+func (p page[T]) last() bool { return !p.more || p.size == 0 }
 
 // lister reads complete lists from an API that pages by offset while others create and delete.
 //
@@ -76,85 +79,118 @@ func (l lister[T]) all(ctx context.Context) (items []T, complete bool, err error
 	return items, complete, nil
 }
 
-// pages reads overlapping pages up to the end, in windows that grow while the API keeps up: no total
-// is given, so a short list must not cost many requests, nor a long one many round trips.
+// reading is how far a list has been read.
+type reading[T any] struct {
+	pages  []page[T]       // by offset, the first at 0, without a gap
+	early  map[int]page[T] // those that came before one in front of them, by number
+	sure   int             // the number of a page that is there, since the one before it promises more
+	seen   map[string]bool // the items of pages
+	stale  int             // how many of the last pages have no new item
+	ended  bool            // whether pages have the end
+	stride int             // how many items lie between the beginnings of two pages
+}
+
+// pages reads overlapping pages up to the end, as many at once as the API keeps up with.
 func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
 	first, err := l.fetch(ctx, 0, pageSize)
 	if err != nil {
 		return nil, err
 	}
-	pages := []page[T]{first}
-	seen := make(map[string]bool)
-	fresh := func(p page[T]) (fresh bool) {
-		for _, item := range p.items {
-			fresh = fresh || !seen[l.id(item)]
-			seen[l.id(item)] = true
-		}
-		return fresh || p.size > len(p.items)
+	r := reading[T]{
+		early: make(map[int]page[T]), seen: make(map[string]bool),
+		stride: max(1, first.size-overlap), // an API that caps its pages lower is followed
 	}
-	stride := max(1, first.size-overlap) // an API that caps its pages lower is followed
-	window := 2
-	// A window without a new item is given by no list that is paged: something ignores the offset.
-	for last, advances := first, fresh(first); last.more && last.size > 0 && advances && len(pages) < maxPages; last = pages[len(pages)-1] {
-		offsets := make([]int, window)
-		for i := range offsets {
-			offsets[i] = (len(pages) + i) * stride
-		}
-		next, failed, err := l.window(ctx, offsets)
-		if err != nil {
-			return nil, err
-		}
-		advances = false
-		for _, p := range next {
-			pages = append(pages, p)
-			advances = fresh(p) || advances
-			if !p.more || p.size == 0 {
-				break // what lies behind the end was asked for in vain
-			}
-		}
-		if failed {
-			window = max(1, window/2)
-		} else {
-			window = min(2*window, maxWindow)
-		}
-	}
-	return pages, nil
+	l.take(&r, 0, first)
+	return r.pages, l.rest(ctx, &r)
 }
 
-// window reads pages at the same time, and those that fail once more, one after the other. A page
-// behind the end of the list is not needed, and so may fail.
-func (l lister[T]) window(ctx context.Context, offsets []int) (pages []page[T], failed bool, err error) {
-	pages = make([]page[T], len(offsets))
-	errs := make([]error, len(offsets))
-	var group errgroup.Group
-	for i, offset := range offsets {
-		group.Go(l.stats.recovering(func() error {
-			pages[i], errs[i] = l.fetch(ctx, offset, pageSize)
-			return nil
-		}))
+// rest reads the pages behind the first.
+func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
+	type answer struct {
+		number int
+		sent   time.Time
+		page   page[T]
+		err    error
 	}
-	if err := group.Wait(); err != nil {
-		return nil, false, err
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel() // of what lies behind the end
+	answers := make(chan answer, maxWindow)
+	ask := func(number int) {
+		a := answer{number: number, sent: time.Now()}
+		group.Go(func() {
+			a.err = l.stats.recovering(func() (err error) {
+				a.page, err = l.fetch(ctx, number*r.stride, pageSize)
+				return err
+			})()
+			answers <- a
+		})
 	}
-	for i, offset := range offsets {
-		for try := 1; errs[i] != nil && try < pageTries && abejaFails(errs[i]) && ctx.Err() == nil; try++ {
-			failed = true
-			pages[i], errs[i] = l.fetch(ctx, offset, pageSize)
+	var failed error
+	end := maxPages // the number of the first page that is not wanted
+	next, underWay := len(r.pages), 0
+	w := newWindow()
+	tries := make(map[int]int)
+	for !r.ended && len(r.pages) < end {
+		for ; underWay < int(w.size) && next < min(end, r.reach()); next++ {
+			ask(next)
+			underWay++
 		}
-		if errs[i] != nil {
-			return nil, true, errs[i]
-		}
-		if !pages[i].more || pages[i].size == 0 {
-			return pages[:i+1], failed, nil
+		a := <-answers
+		underWay--
+		w.answered(a.sent, a.err != nil)
+		switch {
+		case a.err == nil && a.number < end:
+			if a.page.last() {
+				end = a.number + 1
+			}
+			l.take(r, a.number, a.page)
+		case a.err == nil || a.number >= end: // it lies behind the end
+		case tries[a.number] < pageTries-1 && abejaFails(a.err) && ctx.Err() == nil:
+			tries[a.number]++
+			ask(a.number)
+			underWay++
+		default:
+			end, failed = a.number, a.err
 		}
 	}
-	return pages, failed, nil
+	if r.ended {
+		return nil // what failed lies behind the end
+	}
+	return failed
+}
+
+// reach is the number of the first page that must not be asked for yet. No total is given: at most half as
+// many pages again as a list turns out to have are asked for in vain.
+func (r *reading[T]) reach() int { return r.sure + 1 + (r.sure+1)/2 }
+
+// take takes in a page.
+func (l lister[T]) take(r *reading[T], number int, p page[T]) {
+	if !p.last() {
+		r.sure = max(r.sure, number+1)
+	}
+	r.early[number] = p
+	for p, ok := r.early[len(r.pages)]; ok && !r.ended; p, ok = r.early[len(r.pages)] {
+		delete(r.early, len(r.pages))
+		r.pages = append(r.pages, p)
+		r.stale++
+		if p.size > len(p.items) {
+			r.stale = 0
+		}
+		for _, item := range p.items {
+			if id := l.id(item); !r.seen[id] {
+				r.seen[id], r.stale = true, 0
+			}
+		}
+		r.ended = p.last() || r.stale == maxStale
+	}
 }
 
 // join reads pages where neighbours share no item, until the list's end is joined to its beginning.
 // It returns them behind the others.
 func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, error) {
-	if last := pages[len(pages)-1]; last.more && last.size > 0 {
+	if !pages[len(pages)-1].last() {
 		return pages, false, nil // the list was given up before its end
 	}
 	c := chain[T]{id: l.id, pages: pages, joined: make([]bool, len(pages)), seen: make(map[string]bool)}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
+)
+
+// timely is a list that takes its time, which depends on how many ask at once.
+type timely struct {
+	*churning
+	// answer says how long one of so many pages at once takes, and whether it is refused.
+	answer func(atOnce int) (time.Duration, bool)
+
+	mu                    sync.Mutex
+	atOnce, most, refused int
+}
+
+func (c *timely) lister() lister[string] {
+	l := c.churning.lister()
+	fetch := l.fetch
+	l.fetch = func(ctx context.Context, offset, limit int) (page[string], error) {
+		c.mu.Lock()
+		c.atOnce++
+		c.most = max(c.most, c.atOnce)
+		takes, refuses := c.answer(c.atOnce)
+		if refuses {
+			c.refused++
+		}
+		c.mu.Unlock()
+		defer func() {
+			c.mu.Lock()
+			c.atOnce--
+			c.mu.Unlock()
+		}()
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+			return page[string]{}, ctx.Err()
+		}
+		if refuses {
+			return page[string]{}, &client.Error{Op: client.OpListSecrets, Status: 429}
+		}
+		return fetch(ctx, offset, limit)
+	}
+	return l
+}
+
+// timed lists all, and returns how long that took.
+func (c *timely) timed(t *testing.T) time.Duration {
+	begin := time.Now()
+	got, complete, err := c.lister().all(t.Context())
+	require.NoError(t, err)
+	require.True(t, complete)
+	require.Equal(t, c.items, got)
+	return time.Since(begin)
+}
+
+const pageTime = 50 * time.Millisecond
+
+func TestManyPagesAreAskedForAtOnceWhileABEJAIsAsFastAsWithOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := timely{churning: newChurning(100_000, 1, nil), answer: func(int) (time.Duration, bool) { return pageTime, false }}
+		took := c.timed(t)
+		require.Equal(t, maxWindow, c.most)
+		require.Less(t, took, 45*pageTime, "1,053 pages, by 32")
+	})
+}
+
+func TestFewerPagesAreAskedForAtOnceWhenThatMakesABEJASlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const keepsUp = 6
+		c := timely{churning: newChurning(100_000, 1, nil)}
+		var long int
+		c.answer = func(atOnce int) (time.Duration, bool) {
+			if atOnce > 3*keepsUp {
+				long++
+			}
+			return pageTime * time.Duration(max(keepsUp, atOnce)) / keepsUp, false
+		}
+		took := c.timed(t)
+		require.Less(t, took, 1053*pageTime/keepsUp*5/4)
+		require.Less(t, long, 100, "of 1,053")
+	})
+}
+
+func TestFewerPagesAreAskedForAtOnceWhenABEJARefuses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const allows = 8
+		c := timely{churning: newChurning(100_000, 1, nil)}
+		c.answer = func(atOnce int) (time.Duration, bool) { return pageTime, atOnce > allows }
+		took := c.timed(t)
+		require.Less(t, took, 1053*pageTime/allows*3/2)
+		require.Less(t, c.refused, 1053/10)
+	})
+}
+
+func TestOneSlowPageAmongManyLeavesTheWindowAsItIs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := timely{churning: newChurning(100_000, 1, nil)}
+		pages := 0
+		c.answer = func(int) (time.Duration, bool) {
+			if pages++; pages%50 == 0 {
+				return 5 * pageTime, false
+			}
+			return pageTime, false
+		}
+		require.Less(t, c.timed(t), 60*pageTime)
+	})
+}
