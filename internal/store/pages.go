@@ -131,11 +131,15 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 	end := maxPages // the number of the first page that is not wanted
 	next, underWay := len(r.pages), 0
 	w := newWindow()
-	tries := make(map[int]int)
+	tries, again := make(map[int]int), []int(nil) // of those that failed
 	for !r.ended && len(r.pages) < end {
-		for ; underWay < int(w.size) && next < min(end, r.reach()); next++ {
+		for ; underWay < int(w.size) && len(again) > 0; underWay++ {
+			ask(again[0])
+			again = again[1:]
+		}
+		for ; underWay < int(w.size) && next < min(end, r.reach()); underWay++ {
 			ask(next)
-			underWay++
+			next++
 		}
 		a := <-answers
 		underWay--
@@ -149,8 +153,7 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 		case a.err == nil || a.number >= end: // it lies behind the end
 		case tries[a.number] < pageTries-1 && abejaFails(a.err) && ctx.Err() == nil:
 			tries[a.number]++
-			ask(a.number)
-			underWay++
+			again = append(again, a.number)
 		default:
 			end, failed = a.number, a.err
 		}
