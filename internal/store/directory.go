@@ -241,6 +241,13 @@ func (d *directory) restore(ids map[string]string) {
 	}
 }
 
+// count is how many names are known.
+func (d *directory) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.ids)
+}
+
 // known returns the names that begin with the prefix, with their ids, if any name has changed since
 // the edition that is given, and the edition that they are.
 func (d *directory) known(prefix string, since uint64) (ids map[string]string, edition uint64) {

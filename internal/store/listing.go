@@ -49,8 +49,8 @@ func ValidName(name string) bool { return nameForm.MatchString(name) }
 func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 	var lost atomic.Int64 // a record that two pages share is counted twice
 	secrets := lister[Item]{
-		stats: s.stats,
-		id:    func(i Item) string { return i.ID },
+		stats: s.stats, expected: s.identity.names.count(),
+		id: func(i Item) string { return i.ID },
 		fetch: func(ctx context.Context, offset, limit int) (page[Item], error) {
 			p, err := s.client.ListSecrets(ctx, client.ListOptions{Offset: offset, Limit: limit})
 			if err != nil {

@@ -51,6 +51,8 @@ type lister[T any] struct {
 	fetch func(ctx context.Context, offset, limit int) (page[T], error)
 	id    func(T) string
 	stats *Stats
+	// expected is how many items there probably are; 0 if nothing is known.
+	expected int
 }
 
 // all reads the whole list. The items are in the order in which they were met, an item as it was
@@ -137,7 +139,7 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 			ask(again[0])
 			again = again[1:]
 		}
-		for ; underWay < int(w.size) && next < min(end, r.reach()); underWay++ {
+		for ; underWay < int(w.size) && next < min(end, l.reach(r)); underWay++ {
 			ask(next)
 			next++
 		}
@@ -164,9 +166,18 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 	return failed
 }
 
-// reach is the number of the first page that must not be asked for yet. No total is given: at most half as
-// many pages again as a list turns out to have are asked for in vain.
-func (r *reading[T]) reach() int { return r.sure + 1 + (r.sure+1)/2 }
+// reach is the number of the first page that must not be asked for yet. No total is given: as many are asked
+// for as are expected, and of those beyond at most half as many in vain as there turn out to be.
+func (l lister[T]) reach(r *reading[T]) int {
+	expected := 1
+	if more := l.expected - r.stride - overlap; more > 0 {
+		expected += (more + r.stride - 1) / r.stride
+	}
+	if r.sure < expected {
+		return expected
+	}
+	return r.sure + 1 + (r.sure-expected+2)/2
+}
 
 // take takes in a page.
 func (l lister[T]) take(r *reading[T], number int, p page[T]) {

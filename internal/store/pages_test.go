@@ -279,3 +279,24 @@ func TestAListOfManyGapsIsJoinedWithoutLookingAtEachPageForEachGap(t *testing.T)
 	}
 	require.Less(t, looks, n*3*4*lookahead, "in proportion to the pages, not to their square")
 }
+
+func TestAListOfAboutTheExpectedSizeCostsHardlyAPageInVain(t *testing.T) {
+	t.Parallel()
+	for expected, most := range map[int]int{9_000: 106 + 6, 9_950: 106 + 1, 10_000: 106, 20_000: 106 + maxWindow} {
+		t.Run(fmt.Sprint(expected), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := timely{churning: newChurning(10_000, 1, nil), answer: func(int) (time.Duration, bool) { return pageTime, false }}
+				l := c.lister()
+				l.expected = expected
+				begin := time.Now()
+				got, complete, err := l.all(t.Context())
+				require.NoError(t, err)
+				require.True(t, complete)
+				require.Equal(t, c.items, got)
+				require.LessOrEqual(t, c.fetches, most)
+				require.LessOrEqual(t, time.Since(begin), 11*pageTime)
+			})
+		})
+	}
+}

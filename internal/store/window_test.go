@@ -118,3 +118,28 @@ func TestOneSlowPageAmongManyLeavesTheWindowAsItIs(t *testing.T) {
 		require.Less(t, c.timed(t), 60*pageTime)
 	})
 }
+
+func TestRequestsThatFailTogetherHalveTheWindowOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWindow()
+		sent := time.Now()
+		time.Sleep(pageTime)
+		for range 12 {
+			w.answered(sent, false)
+		}
+		require.InDelta(t, 16, w.size, 0)
+		sent = time.Now()
+		time.Sleep(pageTime)
+		for range 16 {
+			w.answered(sent, true)
+		}
+		require.InDelta(t, 8, w.size, 0)
+		sent = time.Now()
+		time.Sleep(pageTime)
+		for range 8 {
+			w.answered(sent, false)
+		}
+		require.InDelta(t, 9, w.size, 0.1, "and it grows by one a round from then on")
+	})
+}
