@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
 )
@@ -101,6 +102,45 @@ func TestFewerPagesAreAskedForAtOnceWhenABEJARefuses(t *testing.T) {
 		took := c.timed(t)
 		require.Less(t, took, 1053*pageTime/allows*2)
 		require.Less(t, c.refused, 1053/5)
+	})
+}
+
+func TestAListingWithinALimitOfRequestsTakesTheTimeOfTheLimitAndLeavesOthersTheirTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := rate.NewLimiter(20, 20)
+		c := timely{churning: newChurning(10_000, 1, nil), answer: func(int) (time.Duration, bool) { return pageTime, false }}
+		l := c.lister()
+		fetch := l.fetch
+		l.fetch = func(ctx context.Context, offset, limit int) (page[string], error) {
+			if err := limiter.Wait(ctx); err != nil {
+				return page[string]{}, err
+			}
+			return fetch(ctx, offset, limit)
+		}
+		var waits []time.Duration
+		done := make(chan struct{})
+		go func() {
+			for begin := time.Now(); ; begin = time.Now() {
+				select {
+				case <-time.After(time.Second):
+					require.NoError(t, limiter.Wait(t.Context()))
+					waits = append(waits, time.Since(begin)-time.Second)
+				case <-done:
+					return
+				}
+			}
+		}()
+		begin := time.Now()
+		_, complete, err := l.all(t.Context())
+		require.NoError(t, err)
+		require.True(t, complete)
+		took := time.Since(begin)
+		close(done)
+		synctest.Wait()
+		limit := time.Duration(106-20+len(waits)) * time.Second / 20
+		require.Less(t, took, limit*11/10)
+		require.Less(t, waits[len(waits)-1], 4*pageTime)
 	})
 }
 
