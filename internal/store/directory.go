@@ -440,7 +440,7 @@ func (d *directory) run() {
 		}
 		ctx, cancel := l.by.background(context.Background(), listTimeout)
 		l.err = l.by.stats.recovering(func() (err error) {
-			l.result, err = l.by.list(ctx, func(items []Item) { d.met(l, items) })
+			l.result, err = l.by.list(ctx, new(reading[Item]), func(items []Item) { d.met(l, items) })
 			return err
 		})()
 		if l.err != nil && ctx.Err() == context.Canceled {

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -44,10 +43,9 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
 // length is AWS Secrets Manager's, where ABEJA keeps the values.
 func ValidName(name string) bool { return nameForm.MatchString(name) }
 
-// list reads all pages, some at the same time, and calls met with the secrets of each. It never asks for
-// values. The names are those at ABEJA, with the mount's prefix, and may break ABEJA's own rule.
-func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
-	var lost atomic.Int64 // a record that two pages share is counted twice
+// list reads the pages that r lacks, some at the same time, and calls met with the secrets of each. It never
+// asks for values. The names are those at ABEJA, with the mount's prefix, and may break ABEJA's own rule.
+func (s *Store) list(ctx context.Context, r *reading[Item], met func([]Item)) (*Listing, error) {
 	secrets := lister[Item]{
 		stats: s.stats, expected: s.identity.names.count(),
 		id: func(i Item) string { return i.ID },
@@ -62,7 +60,6 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 			}
 			for i := range p.Odd {
 				if !client.ValidID(p.Odd[i].ID) {
-					lost.Add(1)
 					continue
 				}
 				item := newItem(&p.Odd[i])
@@ -73,7 +70,7 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 			return page[Item]{offset, len(p.Secrets) + len(p.Odd), items, p.HasNext}, nil
 		},
 	}
-	all, complete, err := secrets.all(client.Patient(ctx))
+	all, complete, err := secrets.goOn(client.Patient(ctx), r)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +80,7 @@ func (s *Store) list(ctx context.Context, met func([]Item)) (*Listing, error) {
 		return cmp.Or(byName(a, b), b.createdAt.Compare(a.createdAt), cmp.Compare(b.ID, a.ID))
 	})
 	all = slices.CompactFunc(all, func(a, b Item) bool { return a.Name == b.Name && a.Name != "" })
-	return &Listing{Items: all, Incomplete: !complete, lost: int(lost.Load())}, nil
+	return &Listing{Items: all, Incomplete: !complete, lost: r.lost}, nil
 }
 
 func byName(a, b Item) int { return cmp.Compare(a.Name, b.Name) }

@@ -40,6 +40,8 @@ type page[T any] struct {
 
 func (p page[T]) last() bool { return !p.more || p.size == 0 }
 
+func (p page[T]) lost() int { return p.size - len(p.items) }
+
 // lister reads complete lists from an API that pages by offset while others create and delete.
 //
 // Offsets lose an item whenever one before it is deleted between two pages. So the pages overlap.
@@ -58,11 +60,15 @@ type lister[T any] struct {
 // all reads the whole list. The items are in the order in which they were met, an item as it was
 // read last. complete is false when creations and deletions were too fast to join the pages.
 func (l lister[T]) all(ctx context.Context) (items []T, complete bool, err error) {
-	pages, err := l.pages(ctx)
-	if err != nil {
+	return l.goOn(ctx, new(reading[T]))
+}
+
+// goOn is all, but for what r has of the list. After an error, r has what was read.
+func (l lister[T]) goOn(ctx context.Context, r *reading[T]) (items []T, complete bool, err error) {
+	if err := l.read(ctx, r); err != nil {
 		return nil, false, err
 	}
-	pages, complete, err = l.join(ctx, pages)
+	pages, complete, err := l.join(ctx, r)
 	if err != nil {
 		return nil, false, err
 	}
@@ -81,29 +87,30 @@ func (l lister[T]) all(ctx context.Context) (items []T, complete bool, err error
 	return items, complete, nil
 }
 
-// reading is how far a list has been read.
+// reading is how far a list has been read. The zero value is nothing of it.
 type reading[T any] struct {
 	pages  []page[T]       // by offset, the first at 0, without a gap
 	early  map[int]page[T] // those that came before one in front of them, by number
+	stride int             // how many items lie between the beginnings of two pages
 	sure   int             // the number of a page that is there, since the one before it promises more
 	seen   map[string]bool // the items of pages
 	stale  int             // how many of the last pages have no new item
 	ended  bool            // whether pages have the end
-	stride int             // how many items lie between the beginnings of two pages
+	lost   int             // records that are not items; one that two pages share is counted twice
 }
 
-// pages reads overlapping pages up to the end, as many at once as the API keeps up with.
-func (l lister[T]) pages(ctx context.Context) ([]page[T], error) {
-	first, err := l.fetch(ctx, 0, pageSize)
-	if err != nil {
-		return nil, err
+// read reads overlapping pages up to the end, as many at once as the API keeps up with.
+func (l lister[T]) read(ctx context.Context, r *reading[T]) error {
+	if len(r.pages) == 0 {
+		first, err := l.fetch(ctx, 0, pageSize)
+		if err != nil {
+			return err
+		}
+		r.early, r.seen = make(map[int]page[T]), make(map[string]bool)
+		r.stride = max(1, first.size-overlap) // an API that caps its pages lower is followed
+		l.take(r, 0, first)
 	}
-	r := reading[T]{
-		early: make(map[int]page[T]), seen: make(map[string]bool),
-		stride: max(1, first.size-overlap), // an API that caps its pages lower is followed
-	}
-	l.take(&r, 0, first)
-	return r.pages, l.rest(ctx, &r)
+	return l.rest(ctx, r)
 }
 
 // rest reads the pages behind the first.
@@ -131,6 +138,11 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 	}
 	var failed error
 	end := maxPages // the number of the first page that is not wanted
+	for number, p := range r.early {
+		if p.last() {
+			end = min(end, number+1)
+		}
+	}
 	next, underWay := len(r.pages), 0
 	w := newWindow()
 	tries, again := make(map[int]int), []int(nil) // of those that failed
@@ -139,20 +151,22 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 			ask(again[0])
 			again = again[1:]
 		}
-		for ; underWay < int(w.size) && next < min(end, l.reach(r)); underWay++ {
-			ask(next)
-			next++
+		for ; underWay < int(w.size) && next < min(end, l.reach(r)); next++ {
+			if _, early := r.early[next]; !early {
+				ask(next)
+				underWay++
+			}
 		}
 		a := <-answers
 		underWay--
 		w.answered(a.sent, a.err != nil)
 		switch {
-		case a.err == nil && a.number < end:
+		case a.err == nil:
 			if a.page.last() {
-				end = a.number + 1
+				end = min(end, a.number+1)
 			}
 			l.take(r, a.number, a.page)
-		case a.err == nil || a.number >= end: // it lies behind the end
+		case a.number >= end: // it is not needed
 		case tries[a.number] < pageTries-1 && abejaFails(a.err) && ctx.Err() == nil:
 			tries[a.number]++
 			again = append(again, a.number)
@@ -188,8 +202,9 @@ func (l lister[T]) take(r *reading[T], number int, p page[T]) {
 	for p, ok := r.early[len(r.pages)]; ok && !r.ended; p, ok = r.early[len(r.pages)] {
 		delete(r.early, len(r.pages))
 		r.pages = append(r.pages, p)
+		r.lost += p.lost()
 		r.stale++
-		if p.size > len(p.items) {
+		if p.lost() > 0 {
 			r.stale = 0
 		}
 		for _, item := range p.items {
@@ -203,7 +218,8 @@ func (l lister[T]) take(r *reading[T], number int, p page[T]) {
 
 // join reads pages where neighbours share no item, until the list's end is joined to its beginning.
 // It returns them behind the others.
-func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, error) {
+func (l lister[T]) join(ctx context.Context, r *reading[T]) ([]page[T], bool, error) {
+	pages := r.pages
 	if !pages[len(pages)-1].last() {
 		return pages, false, nil // the list was given up before its end
 	}
@@ -218,6 +234,7 @@ func (l lister[T]) join(ctx context.Context, pages []page[T]) ([]page[T], bool, 
 		if err != nil {
 			return nil, false, err
 		}
+		r.lost += bridge.lost()
 		c.read = append(c.read, bridge)
 		c.bridges = append(c.bridges, bridge)
 	}

@@ -300,3 +300,39 @@ func TestAListOfAboutTheExpectedSizeCostsHardlyAPageInVain(t *testing.T) {
 		})
 	}
 }
+
+func TestAListOfWhichAPageFailedIsGoneOnWith(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("broken")
+		c := timely{churning: newChurning(10_000, 1, func(c *churning) {
+			if c.fetches%4 == 0 {
+				c.delete(c.random.IntN(len(c.items)))
+				c.insert(c.random.IntN(len(c.items)))
+			}
+		})}
+		before := slices.Clone(c.items)
+		c.answer = func(int) (time.Duration, bool) { return pageTime, false }
+		l := c.lister()
+		fetch := l.fetch
+		failing := 60 * 95
+		l.fetch = func(ctx context.Context, offset, limit int) (page[string], error) {
+			if offset == failing {
+				return page[string]{}, broken
+			}
+			return fetch(ctx, offset, limit)
+		}
+		var r reading[string]
+		for range 5 {
+			_, _, err := l.goOn(t.Context(), &r)
+			require.ErrorIs(t, err, broken)
+			require.Len(t, r.pages, failing/95)
+		}
+		failing = -1
+		got, complete, err := l.goOn(t.Context(), &r)
+		require.NoError(t, err)
+		require.True(t, complete)
+		require.Empty(t, missing(got, c.throughout(before)))
+		require.Less(t, c.fetches, 106+25, "each page once, and what joins them")
+	})
+}
