@@ -31,8 +31,13 @@ const (
 	// recheckInterval and recheckBurst bound the calls that confirm a name for Exists.
 	recheckInterval = time.Second
 	recheckBurst    = 10
-	// listTimeout bounds a listing that no caller waits for any more.
-	listTimeout = 5 * time.Minute
+	// maxListing bounds a listing from its first page to its last, whoever waits for it: 10,000 pages at
+	// three in a second take as long. One that gets no page for a time ends with the tries of that page.
+	maxListing = time.Hour
+	// keepPages is how long the pages of a listing that failed are kept for another to go on with, if
+	// there are at least enoughPages of them: fewer are soon read anew, and then tell more.
+	keepPages   = 5 * time.Minute
+	enoughPages = maxWindow
 )
 
 // directory knows the names and ids of the secrets that an ABEJA user is shown, never their values.
@@ -56,7 +61,9 @@ type directory struct {
 
 	lookups, doubts, rechecks *rate.Limiter
 
+	begins  uint64 // how many listings have begun
 	running *listing
+	failed  *listing      // of which the pages are kept
 	next    *listing      // begins when running has ended, for those who need a newer one
 	listing bool          // whether run is at work
 	hurry   chan struct{} // tells run that next may begin earlier
@@ -66,8 +73,11 @@ type directory struct {
 type listing struct {
 	by        *Store
 	notBefore time.Time
+	atLeast   uint64 // what number it must have
+	number    uint64 // among the listings of the directory: the later one began, the higher
 	begun     time.Time
 	seq       uint64 // of the organization when it began
+	read      *reading[Item]
 	awaited   atomic.Bool
 	page      chan struct{} // closed at each page; guarded by directory.mu
 	done      chan struct{}
@@ -92,18 +102,9 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 		return name, id, nil
 	}
 	d.mu.Lock()
-	l := d.running
-	d.mu.Unlock()
-	if l != nil { // what it has met is enough, but if it ends without the name it may have begun too early
-		d.meet(ctx, s, l, r)
-		if name, id, ok := d.peek(r); ok || ctx.Err() != nil {
-			return name, id, ctx.Err()
-		}
-	}
-	d.mu.Lock()
-	l, err = d.next, d.err
-	if l == nil && (d.begun.IsZero() || d.lookups.Allow()) {
-		l = d.follow(s, time.Now())
+	begins, l := d.begins, d.running
+	if l == nil {
+		l, err = d.lookup(s, 0)
 	}
 	d.mu.Unlock()
 	for l != nil {
@@ -111,18 +112,42 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 		if name, id, ok := d.peek(r); ok || ctx.Err() != nil {
 			return name, id, ctx.Err()
 		}
-		if !d.abandoned(s, l, err) {
+		switch {
+		case d.abandoned(s, l, err):
+			l = d.again(s, l)
+		case l.number <= begins: // what it has met is enough, but what it has not may have been made since
+			d.mu.Lock()
+			l, err = d.lookup(s, begins+1)
+			d.mu.Unlock()
+		default:
 			if err == nil && l.result.Incomplete {
 				err = ErrIncomplete
 			}
-			break
+			l = nil
 		}
-		l = d.again(s)
 	}
 	if err == nil {
 		err = ErrNotFound
 	}
 	return "", "", err
+}
+
+// lookup returns the next listing for a name that is unknown, or, where the token bucket is empty, why the
+// name may be missing; d.mu is held.
+func (d *directory) lookup(s *Store, atLeast uint64) (*listing, error) {
+	l := d.upcoming(atLeast)
+	if l == nil && (d.begun.IsZero() || d.lookups.Allow()) {
+		l = d.follow(s, time.Now(), atLeast)
+	}
+	return l, d.err
+}
+
+// upcoming returns the listing that begins next, if there is one; d.mu is held.
+func (d *directory) upcoming(atLeast uint64) *listing {
+	if d.next != nil {
+		d.next.atLeast = max(d.next.atLeast, atLeast)
+	}
+	return d.next
 }
 
 // certain is find for those who take an absence for granted: it is told only on the word of a
@@ -133,9 +158,9 @@ func (d *directory) certain(ctx context.Context, s *Store, r Ref) (name, id stri
 		return name, id, nil
 	}
 	d.mu.Lock()
-	l := d.next
+	l := d.upcoming(d.begins + 1)
 	if l == nil {
-		l = d.follow(s, time.Now().Add(d.doubts.Reserve().Delay()))
+		l = d.follow(s, time.Now().Add(d.doubts.Reserve().Delay()), d.begins+1)
 	}
 	d.mu.Unlock()
 	result, err := d.wait(ctx, s, l)
@@ -165,7 +190,7 @@ func (d *directory) exists(ctx context.Context, s *Store, name string) bool {
 	if l == nil {
 		_, made := d.organization().recent.made(name, d.begun)
 		if d.begun.IsZero() || made || time.Since(d.begun) >= existsInterval {
-			l = d.follow(s, time.Now())
+			l = d.follow(s, time.Now(), 0)
 		}
 	}
 	d.mu.Unlock()
@@ -222,7 +247,7 @@ func (d *directory) warm(s *Store) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.begun.IsZero() && d.next == nil && len(d.ids) == 0 {
-		d.follow(s, time.Now())
+		d.follow(s, time.Now(), 0)
 	}
 }
 
@@ -285,9 +310,13 @@ func (d *directory) listedIDs() (ids []string, began time.Time) {
 // current lists, or joins a listing that began after the last write through the engine.
 func (d *directory) current(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()
-	l := d.running
-	if l == nil || l.seq < d.organization().lastWrite.Load() {
-		l = d.follow(s, time.Now())
+	l, last := d.running, d.organization().lastWrite.Load()
+	switch {
+	case l != nil && l.seq >= last:
+	case l == nil && d.failed != nil && d.failed.seq >= last:
+		l = d.follow(s, time.Now(), 0)
+	default:
+		l = d.follow(s, time.Now(), d.begins+1)
 	}
 	d.mu.Unlock()
 	return d.wait(ctx, s, l)
@@ -296,7 +325,7 @@ func (d *directory) current(ctx context.Context, s *Store) (*Listing, error) {
 // refresh lists, beginning now or later.
 func (d *directory) refresh(ctx context.Context, s *Store) (*Listing, error) {
 	d.mu.Lock()
-	l := d.follow(s, time.Now())
+	l := d.follow(s, time.Now(), d.begins+1)
 	d.mu.Unlock()
 	return d.wait(ctx, s, l)
 }
@@ -305,9 +334,9 @@ func (d *directory) refresh(ctx context.Context, s *Store) (*Listing, error) {
 // often: callers can cause such answers at will. What is known then is at most lookupInterval old.
 func (d *directory) doubt(ctx context.Context, s *Store) error {
 	d.mu.Lock()
-	l := d.next
+	l := d.upcoming(d.begins + 1)
 	if l == nil && d.doubts.Allow() {
-		l = d.follow(s, time.Now())
+		l = d.follow(s, time.Now(), d.begins+1)
 	} else if l == nil {
 		l = d.running
 	}
@@ -380,13 +409,13 @@ func (d *directory) unset(id string) {
 
 func (d *directory) organization() *Organization { return d.identity.organization }
 
-// follow returns the listing that begins next, at the latest then; d.mu is held. What nothing
-// hinders begins at once.
-func (d *directory) follow(s *Store, notBefore time.Time) *listing {
-	l := d.next
+// follow returns the listing that begins next, at the latest then, with a number of at least atLeast; d.mu is
+// held. What nothing hinders begins at once.
+func (d *directory) follow(s *Store, notBefore time.Time, atLeast uint64) *listing {
+	l := d.upcoming(atLeast)
 	switch {
 	case l == nil:
-		l = &listing{by: s, notBefore: notBefore, page: make(chan struct{}), done: make(chan struct{})}
+		l = &listing{by: s, notBefore: notBefore, atLeast: atLeast, page: make(chan struct{}), done: make(chan struct{})}
 		d.next = l
 		if d.running == nil && !notBefore.After(time.Now()) {
 			d.begin()
@@ -405,12 +434,34 @@ func (d *directory) follow(s *Store, notBefore time.Time) *listing {
 	return l
 }
 
-// begin makes the next listing the one that is running; d.mu is held.
+// begin makes the next listing the one that is running; d.mu is held. If it need not be newer it goes on where
+// another has failed, as if it had begun with that one.
 func (d *directory) begin() {
-	l := d.next
+	l, f := d.next, d.failed
 	d.running, d.next = l, nil
-	l.begun, l.seq = time.Now(), d.organization().seq.Load()
-	d.begun = l.begun
+	d.begun = time.Now()
+	if f != nil && f.number >= l.atLeast {
+		l.number, l.begun, l.seq, l.read = f.number, f.begun, f.seq, f.read
+		d.failed = nil
+		return
+	}
+	d.begins++
+	l.number, l.begun, l.seq, l.read = d.begins, d.begun, d.organization().seq.Load(), new(reading[Item])
+}
+
+// keep keeps the pages of a listing that has failed; d.mu is held.
+func (d *directory) keep(l *listing) {
+	if len(l.read.pages) < enoughPages || time.Since(l.begun) > maxListing/2 {
+		return
+	}
+	d.failed = l
+	time.AfterFunc(keepPages, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.failed == l {
+			d.failed = nil
+		}
+	})
 }
 
 // run lists until nobody waits for a listing.
@@ -438,9 +489,9 @@ func (d *directory) run() {
 		if l == nil {
 			return
 		}
-		ctx, cancel := l.by.background(context.Background(), listTimeout)
+		ctx, cancel := l.by.background(context.Background(), maxListing-time.Since(l.begun))
 		l.err = l.by.stats.recovering(func() (err error) {
-			l.result, err = l.by.list(ctx, new(reading[Item]), func(items []Item) { d.met(l, items) })
+			l.result, err = l.by.list(ctx, l.read, func(items []Item) { d.met(l, items) })
 			return err
 		})()
 		if l.err != nil && ctx.Err() == context.Canceled {
@@ -532,6 +583,11 @@ func (d *directory) install(l *listing) {
 	if !errors.Is(l.err, context.Canceled) {
 		d.err = unsure
 	}
+	if l.err != nil {
+		d.keep(l)
+	} else {
+		d.failed = nil
+	}
 	d.running = nil
 	close(l.done)
 }
@@ -568,15 +624,15 @@ func (d *directory) wait(ctx context.Context, s *Store, l *listing) (*Listing, e
 		if !d.abandoned(s, l, l.err) {
 			return l.result, l.err
 		}
-		l = d.again(s)
+		l = d.again(s, l)
 	}
 }
 
 // again returns a listing in place of one that was abandoned.
-func (d *directory) again(s *Store) *listing {
+func (d *directory) again(s *Store, l *listing) *listing {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.follow(s, time.Now())
+	return d.follow(s, time.Now(), l.number)
 }
 
 func (d *directory) join(s *Store, l *listing) {

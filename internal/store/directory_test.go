@@ -1,7 +1,12 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -292,4 +297,133 @@ func TestAListOfManyPagesIsReadWithinALowLimitOfRequests(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, l.Items, 1000)
 	})
+}
+
+// listed is an ABEJA that has so many secrets, and refuses a page as long as it is told to.
+type listed struct {
+	secrets int
+	asked   atomic.Int64
+	fails   atomic.Int64 // the offset of the page; 0 for none
+}
+
+// RoundTrip implements http.RoundTripper.
+func (l *listed) RoundTrip(req *http.Request) (*http.Response, error) {
+	l.asked.Add(1)
+	offset, err := strconv.Atoi(req.URL.Query().Get("offset"))
+	if err != nil {
+		return nil, err
+	}
+	answer := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}}
+	if int64(offset) >= l.fails.Load() && l.fails.Load() > 0 {
+		answer.StatusCode = http.StatusServiceUnavailable
+		answer.Body = io.NopCloser(strings.NewReader("{}"))
+		return answer, nil
+	}
+	var records []string
+	end := min(offset+pageSize, l.secrets)
+	for i := offset; i < end; i++ {
+		records = append(records, fmt.Sprintf(`{"id":"%d","organization_id":"1410000000000","name":"demo_%06[1]d"}`, i))
+	}
+	answer.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"organization_id":"1410000000000","has_next":%v,"secrets":[%s]}`,
+		end < l.secrets, strings.Join(records, ","))))
+	return answer, nil
+}
+
+// store is a store of it, within a limit of requests per second.
+func (l *listed) store(t *testing.T, limit float64) *Store {
+	o := new(Registry).Organization("", "1410000000000")
+	c, err := client.New(client.Config{
+		OrganizationID: "1410000000000", Auth: client.Bearer("x"), Transport: l, Timeout: time.Second, Limiter: o.Limiter(),
+	})
+	require.NoError(t, err)
+	return o.Open(t.Context(), Options{Client: c, RequestsPerSecond: limit, Stats: new(Stats)})
+}
+
+func TestAListingThatTakesLongerThanItsCallersWaitGoesOnAndIsJoined(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		abeja := &listed{secrets: 100_000}
+		s := abeja.store(t, 3)
+		begin := time.Now()
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+			l, err := s.List(ctx)
+			cancel()
+			if err == nil {
+				require.False(t, l.Incomplete)
+				require.Len(t, l.Items, abeja.secrets)
+				break
+			}
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		took := time.Since(begin)
+		require.Greater(t, took, 5*time.Minute)
+		require.Less(t, took, 351*time.Second*11/10, "1,053 pages")
+		require.Less(t, abeja.asked.Load(), int64(1053*11/10))
+	})
+}
+
+func TestAListingGoesOnWhereAnotherHasFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		abeja := &listed{secrets: 40_000}
+		s := abeja.store(t, 0)
+		abeja.fails.Store(300 * 95)
+		_, err := s.List(t.Context())
+		require.ErrorIs(t, err, client.ErrUnavailable)
+		_, err = s.List(t.Context())
+		require.ErrorIs(t, err, client.ErrUnavailable)
+
+		abeja.fails.Store(0)
+		abeja.asked.Store(0)
+		time.Sleep(keepPages - 1)
+		l, err := s.List(t.Context())
+		require.NoError(t, err)
+		require.False(t, l.Incomplete)
+		require.Len(t, l.Items, abeja.secrets)
+		require.LessOrEqual(t, abeja.asked.Load(), int64((421-300)*3/2))
+
+		abeja.asked.Store(0)
+		_, err = s.List(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 421, abeja.asked.Load(), "a listing that follows one that is complete is a new one")
+	})
+}
+
+func TestNoListingGoesOnWithPagesThatAreTooOldForItsCaller(t *testing.T) {
+	callers := map[string]func(t *testing.T, s *Store){
+		"who takes an absence for granted": func(t *testing.T, s *Store) {
+			require.NoError(t, s.Delete(t.Context(), ByName("absent")))
+		},
+		"whose name nobody knows": func(t *testing.T, s *Store) {
+			_, err := s.Read(t.Context(), ByName("absent"), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+		},
+		"who follows a write": func(t *testing.T, s *Store) {
+			s.organization.outdate("demo_000001")
+			_, err := s.List(t.Context())
+			require.NoError(t, err)
+		},
+		"who comes late": func(t *testing.T, s *Store) {
+			time.Sleep(keepPages + 1)
+			_, err := s.List(t.Context())
+			require.NoError(t, err)
+		},
+	}
+	for name, call := range callers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				abeja := &listed{secrets: 5_000}
+				s := abeja.store(t, 0)
+				abeja.fails.Store(40 * 95)
+				_, err := s.List(t.Context())
+				require.ErrorIs(t, err, client.ErrUnavailable)
+				abeja.fails.Store(0)
+				abeja.asked.Store(0)
+				call(t, s)
+				require.GreaterOrEqual(t, abeja.asked.Load(), int64(53), "all pages")
+			})
+		})
+	}
 }

@@ -12,7 +12,7 @@ const (
 	listLag = time.Minute
 	// recentLife is how long a change is remembered: while a listing that began within listLag
 	// after it may still be running.
-	recentLife = listLag + 2*listTimeout
+	recentLife = listLag + maxListing
 )
 
 // recent is what was created and deleted through the engine within recentLife: it outlives lists
@@ -122,7 +122,7 @@ func (r *recent) sweep() {
 	if r.created == nil {
 		r.created, r.deleted, r.swept = make(map[string]creation), make(map[string]time.Time), now
 	}
-	if now.Sub(r.swept) < recentLife {
+	if now.Sub(r.swept) < listLag {
 		return
 	}
 	r.swept = now
