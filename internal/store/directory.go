@@ -18,9 +18,11 @@ const (
 	// costs one listing in 5 s, which of 100,000 secrets are 1,000 requests.
 	lookupInterval = 5 * time.Second
 	lookupBurst    = 3
-	// existsInterval is how often at most Exists lists, which Vault asks before it looks at
-	// policies: whoever has a token, or none that is of use, can cause it.
+	// existsInterval is how often at most Exists lists, and existsPage how long it waits for each page that
+	// this may take, if that is longer: 100 requests in a minute. Vault asks it before it looks at policies:
+	// whoever has a token, or none that is of use, can cause it.
 	existsInterval = time.Minute
+	existsPage     = 600 * time.Millisecond
 	// confirmBurst is how many listings beyond one each lookupInterval may be caused by deletes of
 	// what is not known, and by answers of ABEJA that contradict the directory: a secret that is
 	// withheld, a name that is refused.
@@ -189,7 +191,8 @@ func (d *directory) exists(ctx context.Context, s *Store, name string) bool {
 	l := d.running
 	if l == nil {
 		_, made := d.organization().recent.made(name, d.begun)
-		if d.begun.IsZero() || made || time.Since(d.begun) >= existsInterval {
+		pages := time.Duration(len(d.ids) / (pageSize - overlap))
+		if d.begun.IsZero() || made || time.Since(d.begun) >= max(existsInterval, pages*existsPage) {
 			l = d.follow(s, time.Now(), 0)
 		}
 	}

@@ -427,3 +427,23 @@ func TestNoListingGoesOnWithPagesThatAreTooOldForItsCaller(t *testing.T) {
 		})
 	}
 }
+
+func TestExistsCausesAHundredRequestsAMinuteAtMostHoweverManySecretsThereAre(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		abeja := &listed{secrets: 20_000}
+		s := abeja.store(t, 0)
+		begin := time.Now()
+		for i := range 600 {
+			require.False(t, s.Exists(t.Context(), fmt.Sprint("absent_", i)))
+			time.Sleep(time.Second)
+		}
+		first := 211 * 3 / 2
+		require.LessOrEqual(t, abeja.asked.Load(), int64(first)+int64(time.Since(begin)/existsPage))
+		require.Greater(t, abeja.asked.Load(), int64(4*211), "it did ask again")
+
+		abeja.secrets++
+		time.Sleep(211 * existsPage)
+		require.True(t, s.Exists(t.Context(), "demo_020000"))
+	})
+}

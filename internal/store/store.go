@@ -116,7 +116,8 @@ func (s *Store) Verify(ctx context.Context) error {
 	return err
 }
 
-// Exists answers from the names that are known, and makes them known at most once a minute. While
+// Exists answers from the names that are known, and makes them known at most once a minute, and with at most a
+// hundred requests a minute beyond the first listing. While
 // ABEJA fails and no name is known yet, none exists: who then creates learns from ABEJA what does.
 func (s *Store) Exists(ctx context.Context, name string) bool {
 	return s.identity.names.exists(ctx, s, s.prefix+name)
