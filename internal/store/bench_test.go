@@ -94,3 +94,24 @@ func BenchmarkJoinPagesOf10000Items(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkListing is a whole listing but for ABEJA and the network.
+func BenchmarkListing(b *testing.B) {
+	for _, secrets := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(strconv.Itoa(secrets), func(b *testing.B) {
+			abeja := &listed{secrets: secrets}
+			s := abeja.store(b, 0)
+			list := func() {
+				l, err := s.List(b.Context())
+				if err != nil || len(l.Items) != secrets {
+					b.Fatal(err)
+				}
+			}
+			list()
+			b.ReportAllocs()
+			for b.Loop() {
+				list()
+			}
+		})
+	}
+}

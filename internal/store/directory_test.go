@@ -304,6 +304,7 @@ type listed struct {
 	secrets int
 	asked   atomic.Int64
 	fails   atomic.Int64 // the offset of the page; 0 for none
+	bodies  sync.Map     // by offset
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -319,18 +320,28 @@ func (l *listed) RoundTrip(req *http.Request) (*http.Response, error) {
 		answer.Body = io.NopCloser(strings.NewReader("{}"))
 		return answer, nil
 	}
-	var records []string
-	end := min(offset+pageSize, l.secrets)
-	for i := offset; i < end; i++ {
-		records = append(records, fmt.Sprintf(`{"id":"%d","organization_id":"1410000000000","name":"demo_%06[1]d"}`, i))
+	body, made := l.bodies.Load(offset)
+	if !made {
+		body = l.body(offset)
+		l.bodies.Store(offset, body)
 	}
-	answer.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"organization_id":"1410000000000","has_next":%v,"secrets":[%s]}`,
-		end < l.secrets, strings.Join(records, ","))))
+	answer.Body = io.NopCloser(strings.NewReader(body.(string)))
 	return answer, nil
 }
 
+func (l *listed) body(offset int) string {
+	var records []string
+	end := min(offset+pageSize, l.secrets)
+	for i := offset; i < end; i++ {
+		records = append(records, fmt.Sprintf(`{"id":"%d","organization_id":"1410000000000","user_id":"user-1","name":"demo_%06[1]d","description":"what it is for",
+"provider":"aws-secret-manager","rotation":false,"created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05.000006Z",
+"versions":[{"id":"9%[1]d","organization_id":"1410000000000","secret_id":"%[1]d","version":1,"status":"active","created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05.000006Z"}]}`, i))
+	}
+	return fmt.Sprintf(`{"organization_id":"1410000000000","has_next":%v,"secrets":[%s]}`, end < l.secrets, strings.Join(records, ","))
+}
+
 // store is a store of it, within a limit of requests per second.
-func (l *listed) store(t *testing.T, limit float64) *Store {
+func (l *listed) store(t testing.TB, limit float64) *Store {
 	o := new(Registry).Organization("", "1410000000000")
 	c, err := client.New(client.Config{
 		OrganizationID: "1410000000000", Auth: client.Bearer("x"), Transport: l, Timeout: time.Second, Limiter: o.Limiter(),
