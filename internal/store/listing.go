@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,11 +36,18 @@ type Item struct {
 	unusable bool // the record cannot be shown
 }
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,512}$`)
-
 // ValidName reports whether a secret can have this name: ASCII letters, digits, '_' and '-'. The
 // length is AWS Secrets Manager's, where ABEJA keeps the values.
-func ValidName(name string) bool { return nameForm.MatchString(name) }
+func ValidName(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return 1 <= len(name) && len(name) <= 512
+}
 
 // list reads the pages that r lacks, some at the same time, and calls met with the secrets of each. It never
 // asks for values. The names are those at ABEJA, with the mount's prefix, and may break ABEJA's own rule.

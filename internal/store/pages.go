@@ -72,7 +72,8 @@ func (l lister[T]) goOn(ctx context.Context, r *reading[T]) (items []T, complete
 	if err != nil {
 		return nil, false, err
 	}
-	at := make(map[string]int)
+	at := make(map[string]int, len(r.seen))
+	items = make([]T, 0, len(r.seen))
 	for _, p := range pages {
 		for _, item := range p.items {
 			i, met := at[l.id(item)]
@@ -106,7 +107,7 @@ func (l lister[T]) read(ctx context.Context, r *reading[T]) error {
 		if err != nil {
 			return err
 		}
-		r.early, r.seen = make(map[int]page[T]), make(map[string]bool)
+		r.early, r.seen = make(map[int]page[T]), make(map[string]bool, l.expected)
 		r.stride = max(1, first.size-overlap) // an API that caps its pages lower is followed
 		l.take(r, 0, first)
 	}
@@ -223,7 +224,7 @@ func (l lister[T]) join(ctx context.Context, r *reading[T]) ([]page[T], bool, er
 	if !pages[len(pages)-1].last() {
 		return pages, false, nil // the list was given up before its end
 	}
-	c := chain[T]{id: l.id, pages: pages, joined: make([]bool, len(pages)), seen: make(map[string]bool)}
+	c := chain[T]{id: l.id, pages: pages, joined: make([]bool, len(pages)), seen: make(map[string]bool, len(r.seen))}
 	for bridges := maxBridges + len(pages); ; bridges-- {
 		if c.extend() || bridges == 0 {
 			return append(pages, c.read...), c.ended, nil

@@ -429,3 +429,13 @@ func TestAPanicInTheStoreIsAnErrorWithoutItsValue(t *testing.T) {
 	require.Equal(t, want, stats.recovering(func() error { return want })())
 	require.EqualValues(t, 1, stats.Panics.Load())
 }
+
+func TestValidNamesHaveLettersDigitsUnderscoresAndHyphens(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a", "Z", "0", "_", "-", "db_Password-9", strings.Repeat("x", 512)} {
+		require.True(t, ValidName(name), name)
+	}
+	for _, name := range []string{"", " ", "a b", "a/b", "a.b", "a\n", "é", "a\x00", "{", "[", "`", "@", ":", strings.Repeat("x", 513)} {
+		require.False(t, ValidName(name), name)
+	}
+}
