@@ -458,3 +458,24 @@ func TestExistsCausesAHundredRequestsAMinuteAtMostHoweverManySecretsThereAre(t *
 		require.True(t, s.Exists(t.Context(), "demo_020000"))
 	})
 }
+
+func TestCallersOfOneListingShareItsAnswer(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Fill(10)
+		sim.SetLatency(time.Second)
+		other := *s
+		other.prefix = "demo_"
+		var answers [2][3]*Listing
+		together(6, func(i int) {
+			l, err := []*Store{s, &other}[i%2].List(t.Context())
+			require.NoError(t, err)
+			answers[i%2][i/2] = l
+		})
+		for _, a := range answers {
+			require.Same(t, a[0], a[1])
+			require.Same(t, a[0], a[2])
+		}
+		require.Equal(t, "demo_00001", answers[0][0].Items[0].Name)
+		require.Equal(t, "00001", answers[1][0].Items[0].Name)
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/client"
@@ -22,6 +23,9 @@ type Listing struct {
 	Odd int
 
 	lost int // records that are not items, since they have no id
+
+	mu    sync.Mutex
+	parts map[string]*Listing // by prefix
 }
 
 // Item is what a listing tells of a secret.
@@ -114,8 +118,22 @@ func (l *Listing) correct(created map[string]Item, deleted map[string]bool) (lis
 	return listed
 }
 
-// of is the part of a listing whose names have the prefix, without it.
+// of is the part of a listing whose names have the prefix, without it. All who ask share it.
 func (l *Listing) of(prefix string) *Listing {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	part, made := l.parts[prefix]
+	if !made {
+		part = l.part(prefix)
+		if l.parts == nil {
+			l.parts = make(map[string]*Listing)
+		}
+		l.parts[prefix] = part
+	}
+	return part
+}
+
+func (l *Listing) part(prefix string) *Listing {
 	part := &Listing{Incomplete: l.Incomplete, Items: make([]Item, 0, len(l.Items)), Odd: l.lost}
 	for _, item := range l.Items {
 		name, has := strings.CutPrefix(item.Name, prefix)

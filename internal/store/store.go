@@ -123,7 +123,7 @@ func (s *Store) Exists(ctx context.Context, name string) bool {
 	return s.identity.names.exists(ctx, s, s.prefix+name)
 }
 
-// List returns all secrets as they are now.
+// List returns all secrets as they are now. Callers share the answer: never change it.
 func (s *Store) List(ctx context.Context) (*Listing, error) {
 	all, err := s.identity.names.current(ctx, s)
 	if err != nil {
