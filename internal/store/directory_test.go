@@ -302,6 +302,7 @@ func TestAListOfManyPagesIsReadWithinALowLimitOfRequests(t *testing.T) {
 // listed is an ABEJA that has so many secrets, and refuses a page as long as it is told to.
 type listed struct {
 	secrets int
+	latency time.Duration
 	asked   atomic.Int64
 	fails   atomic.Int64 // the offset of the page; 0 for none
 	bodies  sync.Map     // by offset
@@ -310,6 +311,7 @@ type listed struct {
 // RoundTrip implements http.RoundTripper.
 func (l *listed) RoundTrip(req *http.Request) (*http.Response, error) {
 	l.asked.Add(1)
+	time.Sleep(l.latency)
 	offset, err := strconv.Atoi(req.URL.Query().Get("offset"))
 	if err != nil {
 		return nil, err
@@ -477,5 +479,26 @@ func TestCallersOfOneListingShareItsAnswer(t *testing.T) {
 		}
 		require.Equal(t, "demo_00001", answers[0][0].Items[0].Name)
 		require.Equal(t, "00001", answers[1][0].Items[0].Name)
+	})
+}
+
+func TestTheFirstReadAfterAStartWaitsForThePagesBeforeItsNameAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		abeja := &listed{secrets: 20_000, latency: pageTime}
+		s := abeja.store(t, 0)
+		begin := time.Now()
+		var took [10]time.Duration
+		together(len(took), func(i int) {
+			_, _, err := s.find(t.Context(), ByName(fmt.Sprintf("demo_%06d", i*abeja.secrets/len(took))))
+			require.NoError(t, err)
+			took[i] = time.Since(begin)
+		})
+		_, err := s.List(t.Context())
+		require.NoError(t, err)
+		all := time.Since(begin)
+		require.Equal(t, pageTime, took[0])
+		require.LessOrEqual(t, took[5], all*4/5, "the window grows first")
+		require.LessOrEqual(t, abeja.asked.Load(), int64(211+maxWindow), "one listing")
 	})
 }

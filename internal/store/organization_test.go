@@ -297,3 +297,29 @@ func TestASecretOfAnotherUsersMountIsDeletedThoughTheListLacksIt(t *testing.T) {
 		require.Zero(t, sim.Len())
 	})
 }
+
+func TestTwentyMountsOfOneCredentialListAndRememberOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sim, registry := simulator.New(simulator.Options{}), new(Registry)
+		sim.Fill(300)
+		sim.SetLatency(time.Second)
+		stores := make([]*Store, 20)
+		for i := range stores {
+			stores[i] = open(t, sim, registry, Options{Freshness: Freshness{TTL: time.Hour, Size: 10}})
+			stores[i].Warm()
+		}
+		together(len(stores), func(i int) {
+			l, err := stores[i].List(t.Context())
+			require.NoError(t, err)
+			require.Len(t, l.Items, 300)
+		})
+		require.LessOrEqual(t, sim.Count(), 6, "four pages, and half as many in vain")
+		sim.ResetRequests()
+		for _, s := range stores {
+			require.Equal(t, "made-up value 300", value(t, s, "demo_00300"))
+			require.Same(t, stores[0].identity, s.identity, "names and values are there once")
+		}
+		require.Equal(t, 1, sim.Count())
+	})
+}
