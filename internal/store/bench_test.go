@@ -99,7 +99,9 @@ func BenchmarkJoinPagesOf10000Items(b *testing.B) {
 func BenchmarkListing(b *testing.B) {
 	for _, secrets := range []int{100, 1_000, 10_000, 100_000} {
 		b.Run(strconv.Itoa(secrets), func(b *testing.B) {
-			abeja := &listed{secrets: secrets}
+			abeja := &listed{secrets: secrets, more: `,"user_id":"user-1","description":"what it is for","provider":"aws-secret-manager","rotation":false,
+"created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05.000006Z","versions":[{"id":"9","organization_id":"1410000000000",
+"version":1,"status":"active","created_at":"2026-01-02T03:04:05.000006Z","updated_at":"2026-01-02T03:04:05.000006Z"}]`}
 			s := abeja.store(b, 0)
 			list := func() {
 				l, err := s.List(b.Context())
