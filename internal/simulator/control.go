@@ -21,7 +21,7 @@ const controlPrefix = "/_simulator/"
 //	PUT    /_simulator/behavior       {"order":"hash"} changes the given ones
 //	PUT    /_simulator/latency        {"latency":"20ms"}
 //	GET    /_simulator/secrets        {"names":["demo_00001"]}
-//	PUT    /_simulator/secrets/NAME   {"value":"text"} creates it, or adds a version
+//	PUT    /_simulator/secrets/NAME   {"value":"text"} creates it, or adds a version; "versions":5 adds five
 //	DELETE /_simulator/secrets/NAME   removes it
 //	PUT    /_simulator/odd/NAME       {"kind":"bad_base64","version":2} makes its record odd, or a version's
 //	PUT    /_simulator/tokens/TOKEN   makes it a personal access token of the user
@@ -94,12 +94,14 @@ func (s *Simulator) controlHandler() http.Handler {
 		send(w, jsonAnswer(http.StatusOK, map[string]any{"names": names}))
 	})
 	mux.HandleFunc("PUT /_simulator/secrets/{name}", func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Value string `json:"value"`
-		}
+		in := struct {
+			Value    string `json:"value"`
+			Versions int    `json:"versions"`
+		}{Versions: 1}
 		err := decode(r, &in)
-		if err == nil {
-			err = s.put(r.PathValue("name"), []byte(in.Value))
+		value := []byte(in.Value)
+		for ; err == nil && in.Versions > 0; in.Versions-- {
+			err = s.put(r.PathValue("name"), value)
 		}
 		done(w, err)
 	})

@@ -14,7 +14,7 @@ import (
 func (s *Simulator) Create(name string, value []byte) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sec, err := s.create(name, value)
+	sec, err := s.create(name, bytes.Clone(value))
 	must(err)
 	return sec.id
 }
@@ -23,7 +23,7 @@ func (s *Simulator) Create(name string, value []byte) (id string) {
 func (s *Simulator) AddVersion(name string, value []byte) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, err := s.addVersion(s.named(name), value)
+	v, err := s.addVersion(s.named(name), bytes.Clone(value))
 	must(err)
 	return v.number
 }

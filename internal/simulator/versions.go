@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -148,7 +147,7 @@ func readValue(fields map[string]json.RawMessage) ([]byte, *apiError) {
 	return value, nil
 }
 
-// addVersion checks the value and adds it as the newest version.
+// addVersion checks the value and adds it as the newest version. Versions may share a value: it never changes.
 func (s *Simulator) addVersion(sec *secret, value []byte) (*version, *apiError) {
 	if len(value) == 0 {
 		return nil, badField("value", "value must not be empty")
@@ -165,7 +164,7 @@ func (s *Simulator) addVersion(sec *secret, value []byte) (*version, *apiError) 
 		}
 	}
 	sec.lastNumber++
-	v := &version{object: s.newObject(), number: sec.lastNumber, status: active, value: bytes.Clone(value)}
+	v := &version{object: s.newObject(), number: sec.lastNumber, status: active, value: value}
 	sec.versions = append(sec.versions, v)
 	return v, nil
 }
