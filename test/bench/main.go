@@ -28,6 +28,8 @@ type plan struct {
 	listed       int           // secrets of the organization that is listed
 	burst        int           // requests that are sent at the same time
 	burstLatency time.Duration // long enough for all of them to arrive while the first is answered
+	minute       time.Duration // after these requests
+	limit        int           // requests a second that are allowed
 
 	directory int           // secrets in the directory whose memory is measured
 	cached    int           // secrets in the cache whose memory is measured
@@ -40,13 +42,13 @@ type plan struct {
 var (
 	full = plan{
 		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
-		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second,
+		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second, minute: time.Minute, limit: 20,
 		directory: 100_000, cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
 		timeout: 30 * time.Second, forgotten: true,
 	}
 	smoke = plan{
 		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
-		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second,
+		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second, minute: time.Second, limit: 5,
 		directory: 2_000, cached: 500, settle: time.Second, outage: 2 * time.Second,
 		timeout: 12 * time.Second,
 	}
