@@ -9,11 +9,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -31,7 +33,9 @@ type plan struct {
 	minute       time.Duration // after these requests
 	limit        int           // requests a second that are allowed
 
-	directory int           // secrets in the directory whose memory is measured
+	sizes                     []int // secrets of the organizations that grow
+	growthRounds, startRounds int
+
 	cached    int           // secrets in the cache whose memory is measured
 	settle    time.Duration // of rest before memory is measured
 	outage    time.Duration
@@ -43,13 +47,15 @@ var (
 	full = plan{
 		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
 		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second, minute: time.Minute, limit: 20,
-		directory: 100_000, cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
+		sizes: []int{100, 1_000, 10_000, 100_000}, growthRounds: 3, startRounds: 7,
+		cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
 		timeout: 30 * time.Second, forgotten: true,
 	}
 	smoke = plan{
 		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
 		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second, minute: time.Second, limit: 5,
-		directory: 2_000, cached: 500, settle: time.Second, outage: 2 * time.Second,
+		sizes: []int{100, 1_000}, growthRounds: 1, startRounds: 1,
+		cached: 500, settle: time.Second, outage: 2 * time.Second,
 		timeout: 12 * time.Second,
 	}
 )
@@ -70,6 +76,9 @@ func run(ctx context.Context, short bool, out string) error {
 	// Nothing takes that long, unless it hangs.
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
+	if runtime.GOOS != "linux" {
+		return errors.New("the memory of processes is measured, as only Linux tells it")
+	}
 	p := full
 	if short {
 		p = smoke
@@ -95,6 +104,7 @@ func run(ctx context.Context, short bool, out string) error {
 		{"uncached reads", uncachedReads},
 		{"listings", listings},
 		{"requests at the same time", bursts},
+		{"growth", growing},
 		{"memory", memory},
 		{"an outage", outage},
 		{"bad weather", badWeather},

@@ -3,28 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 )
 
-// memory measures what names and cached values take of the plugin's memory.
+// memory measures what cached values take of the plugin's memory.
 func memory(ctx context.Context, t *tools, p plan, r *report) error {
-	if runtime.GOOS != "linux" {
-		r.notes = append(r.notes, "Memory was not measured: that needs Linux's /proc.")
-		return nil
-	}
-	s, err := startSimulator(ctx, t, p.directory, 0)
-	if err != nil {
-		return err
-	}
-	defer s.Stop()
-	names := fmt.Sprintf("names of %s secrets", number(p.directory))
-	if err := grown(ctx, t, p, r, names, s, nil, 1); err != nil {
-		return err
-	}
-
-	s, err = startSimulator(ctx, t, 0, 0)
+	s, err := startSimulator(ctx, t, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -34,44 +19,19 @@ func memory(ctx context.Context, t *tools, p plan, r *report) error {
 			return err
 		}
 	}
-	values := fmt.Sprintf("cache of %s secrets of 1 KB", number(p.cached))
-	return grown(ctx, t, p, r, values, s, map[string]any{"cache_ttl": "1h", "cache_size": p.cached}, p.cached)
-}
-
-// grown measures how much a new process of the plugin grows when it mounts an organization and
-// reads n of its secrets.
-func grown(ctx context.Context, t *tools, p plan, r *report, what string, s *simulator, config map[string]any, n int) error {
-	v, err := startVault(ctx, t)
+	v, size, err := used(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer v.Stop()
-
-	// The size at start is that of a plugin which has served: its first read is behind it.
-	small, err := startSimulator(ctx, t, 1, 0)
-	if err != nil {
-		return err
-	}
-	defer small.Stop()
-	if err := v.Mount(ctx, "small", small.Config(config)); err != nil {
-		return err
-	}
-	if _, err := v.read(ctx, "small/secrets/"+demoName(0)); err != nil {
-		return err
-	}
-	size, err := newSize(v)
-	if err != nil {
-		return err
-	}
-
-	if err := v.Mount(ctx, "abeja", s.Config(config)); err != nil {
+	if err := v.Mount(ctx, "abeja", s.Config(map[string]any{"cache_ttl": "1h", "cache_size": p.cached})); err != nil {
 		return err
 	}
 	read := func(ctx context.Context, i int) error {
-		_, err := v.read(ctx, "abeja/secrets/"+demoName(i%n))
+		_, err := v.read(ctx, "abeja/secrets/"+demoName(i%p.cached))
 		return err
 	}
-	if err := each(ctx, connections, n, read); err != nil {
+	if err := each(ctx, connections, p.cached, read); err != nil {
 		return err
 	}
 	// Go collects garbage when there is work, and gives memory back when there is none.
@@ -82,11 +42,32 @@ func grown(ctx context.Context, t *tools, p plan, r *report, what string, s *sim
 		return err
 	}
 	time.Sleep(p.settle)
+	what := fmt.Sprintf("cache of %s secrets of 1 KB", number(p.cached))
 	g, err := size.growth(what)
-	if err != nil {
-		return err
-	}
 	r.memory = append(r.memory, g)
 	r.expect(fmt.Sprintf("memory: %s, MB over the size at start", what), []float64{g.settled}, atMost, 60, "")
-	return nil
+	return err
+}
+
+// used starts a Vault whose plugin has served a read of another organization: the size of its process is
+// then that of one that is in use.
+func used(ctx context.Context, t *tools) (v *vault, s size, err error) {
+	small, err := startSimulator(ctx, t, 1, 0)
+	if err != nil {
+		return nil, size{}, err
+	}
+	defer small.Stop()
+	if v, err = startVault(ctx, t); err != nil {
+		return nil, size{}, err
+	}
+	if err = v.Mount(ctx, "small", small.Config(nil)); err == nil {
+		_, err = v.read(ctx, "small/secrets/"+demoName(0))
+	}
+	if err == nil {
+		s, err = newSize(v)
+	}
+	if err != nil {
+		v.Stop()
+	}
+	return v, s, err
 }

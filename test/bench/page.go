@@ -3,11 +3,12 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 const introduction = `# Performance
 
-` + "`make bench`" + ` writes this page. It takes about 5 minutes and needs Go, make, and the ` + "`vault`" + ` on your
+` + "`make bench`" + ` writes this page. It takes about 10 minutes and needs Linux, Go, make, and the ` + "`vault`" + ` on your
 PATH; if there is none, it builds one, once. ` + "`make bench BENCHFLAGS=-short`" + ` takes about a minute and only
 shows that everything still runs.
 
@@ -33,6 +34,12 @@ func (r *report) page() []byte {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| | %s | rounds |\n|---|---|---|\n", g.title, g.note, g.unit)
 		for _, row := range g.rows {
 			fmt.Fprintf(&b, "| %s | %s | %d |\n", row.name, spread(row.rounds), len(row.rounds))
+		}
+	}
+	for _, t := range r.tables {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| %s |\n%s|\n", t.title, t.note, strings.Join(t.columns, " | "), strings.Repeat("|---", len(t.columns)))
+		for _, cells := range t.rows {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))
 		}
 	}
 	b.WriteString("\n## Bad weather\n\nWhat one waits while ABEJA fails, with the default timeouts, one read or write after the other.\n\n")

@@ -13,6 +13,7 @@ type report struct {
 	short   bool
 	machine string
 	groups  []group
+	tables  []table
 	figures []figure
 	weather []figure
 	memory  []growth
@@ -23,6 +24,13 @@ type report struct {
 type group struct {
 	title, note, unit string
 	rows              []row
+}
+
+// table is figures of several kinds beside each other.
+type table struct {
+	title, note string
+	columns     []string
+	rows        [][]string
 }
 
 // figure is what was seen beside what was wanted.

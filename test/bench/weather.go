@@ -132,7 +132,7 @@ func restart(ctx context.Context, t *tools, _ plan, r *report) error {
 	if _, err := s.Control(ctx, http.MethodPost, "faults", map[string]string{"kind": "cut"}); err != nil {
 		return err
 	}
-	if err := v.Write(ctx, "sys/plugins/reload/backend", map[string]any{"plugin": abejaPlugin}); err != nil {
+	if err := v.reload(ctx); err != nil {
 		return err
 	}
 	first, a := v.timed(ctx, http.MethodGet, "abeja/secrets/"+demoName(0), nil)
