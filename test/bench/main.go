@@ -33,6 +33,9 @@ type plan struct {
 	minute       time.Duration // after these requests
 	limit        int           // requests a second that are allowed
 
+	versions int // of the secrets that have many
+	cold     int // how many of them are read at the same time
+
 	sizes                     []int // secrets of the organizations that grow
 	growthRounds, startRounds int
 
@@ -47,14 +50,14 @@ var (
 	full = plan{
 		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
 		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second, minute: time.Minute, limit: 20,
-		sizes: []int{100, 1_000, 10_000, 100_000}, growthRounds: 3, startRounds: 7,
+		versions: 100, cold: 200, sizes: []int{100, 1_000, 10_000, 100_000}, growthRounds: 3, startRounds: 7,
 		cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
 		timeout: 30 * time.Second, forgotten: true,
 	}
 	smoke = plan{
 		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
 		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second, minute: time.Second, limit: 5,
-		sizes: []int{100, 1_000}, growthRounds: 1, startRounds: 1,
+		versions: 20, cold: 20, sizes: []int{100, 1_000}, growthRounds: 1, startRounds: 1,
 		cached: 500, settle: time.Second, outage: 2 * time.Second,
 		timeout: 12 * time.Second,
 	}
@@ -104,6 +107,7 @@ func run(ctx context.Context, short bool, out string) error {
 		{"uncached reads", uncachedReads},
 		{"listings", listings},
 		{"requests at the same time", bursts},
+		{"many versions", manyVersions},
 		{"growth", growing},
 		{"memory", memory},
 		{"an outage", outage},

@@ -9,8 +9,9 @@ import (
 // nat passes connections on, until it forgets those that there are.
 type nat struct {
 	net.Listener
-	to  string
-	age atomic.Int32
+	to   string
+	age  atomic.Int32
+	back atomic.Int64 // bytes of answers
 }
 
 func listenNAT(to string) (*nat, error) {
@@ -43,6 +44,9 @@ func (n *nat) pass(from net.Conn) {
 	age := n.age.Load()
 	one := func(dst, src net.Conn) {
 		io.Copy(writerFunc(func(p []byte) (int, error) {
+			if src == to {
+				n.back.Add(int64(len(p)))
+			}
 			if n.age.Load() != age {
 				return len(p), nil
 			}

@@ -55,7 +55,12 @@ func (s *simulator) setLatency(ctx context.Context, d time.Duration) error {
 }
 
 func (s *simulator) put(ctx context.Context, name, value string) error {
-	_, err := s.Control(ctx, http.MethodPut, "secrets/"+name, map[string]string{"value": value})
+	return s.putVersions(ctx, name, value, 1)
+}
+
+// putVersions adds so many versions with the same value.
+func (s *simulator) putVersions(ctx context.Context, name, value string, n int) error {
+	_, err := s.Control(ctx, http.MethodPut, "secrets/"+name, map[string]any{"value": value, "versions": n})
 	return err
 }
 
