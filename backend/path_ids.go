@@ -23,7 +23,7 @@ not cover the id: grant both, or only the names.`
 
 func (b *backend) pathIDsList() *framework.Path {
 	return b.listPath("ids/?$", "secret-ids", idsSynopsis, idsDescription,
-		"The ids, and what ABEJA says about each.", func(item store.Item) string { return item.ID })
+		"The ids, and what ABEJA says about each.", func(item *store.Item) string { return item.ID })
 }
 
 func (b *backend) pathID() *framework.Path {

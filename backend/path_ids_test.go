@@ -15,9 +15,9 @@ func ids(t *testing.T, e *engine) {
 	data := e.list("ids/").ok()
 	sorted := []string{two, one}
 	require.Equal(t, sorted, data["keys"])
-	info := data["key_info"].(map[string]any)[one].(map[string]any)
-	require.Equal(t, "one", info["name"])
-	require.Equal(t, "the first", info["description"])
+	info := data["key_info"].(map[string]any)[one].(*itemInfo)
+	require.Equal(t, "one", info.Name)
+	require.Equal(t, "the first", info.Description)
 	require.Equal(t, sorted[1:], e.list("ids/", fields{"after": sorted[0]}).ok()["keys"])
 	require.Equal(t, sorted[:1], e.list("ids/", fields{"limit": 1}).ok()["keys"])
 

@@ -30,7 +30,7 @@ const maxDestroyed = 1000
 
 func (b *backend) pathKVList() *framework.Path {
 	return b.listPath("metadata/?$", "kv-secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA says about each.", func(item store.Item) string { return item.Name })
+		"The names, and what ABEJA says about each.", func(item *store.Item) string { return item.Name })
 }
 
 func (b *backend) pathKVMetadata() *framework.Path {

@@ -1,8 +1,8 @@
 package backend
 
 import (
+	"cmp"
 	"context"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,7 +14,7 @@ import (
 )
 
 // listPath makes a path that lists all secrets by key.
-func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, key func(store.Item) string) *framework.Path {
+func (b *backend) listPath(pattern, suffix, synopsis, description, answer string, key func(*store.Item) string) *framework.Path {
 	return &framework.Path{
 		Pattern:         pattern,
 		DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "list", OperationSuffix: suffix},
@@ -39,7 +39,7 @@ func (b *backend) listPath(pattern, suffix, synopsis, description, answer string
 	}
 }
 
-func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, key func(store.Item) string) (*logical.Response, error) {
+func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.FieldData, key func(*store.Item) string) (*logical.Response, error) {
 	after, limit := d.Get("after").(string), d.Get("limit").(int)
 	if limit < 0 {
 		return nil, badRequest("limit must be 0 for all, or more")
@@ -52,19 +52,21 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	if err != nil {
 		return nil, err
 	}
-	shown := make(map[string]store.Item, len(listing.Items))
-	for _, item := range listing.Items {
-		if k := key(item); k > after {
-			shown[k] = item
+	shown := make([]*store.Item, 0, len(listing.Items))
+	for i := range listing.Items {
+		if item := &listing.Items[i]; key(item) > after {
+			shown = append(shown, item)
 		}
 	}
-	keys := slices.Sorted(maps.Keys(shown))
-	if limit > 0 && limit < len(keys) {
-		keys = keys[:limit]
+	slices.SortFunc(shown, func(a, b *store.Item) int { return cmp.Compare(key(a), key(b)) })
+	shown = slices.CompactFunc(shown, func(a, b *store.Item) bool { return key(a) == key(b) })
+	if limit > 0 {
+		shown = shown[:min(limit, len(shown))]
 	}
-	info := make(map[string]any, len(keys))
-	for _, k := range keys {
-		info[k] = itemInfo(k, shown[k])
+	keys, info := make([]string, len(shown)), make(map[string]any, len(shown))
+	for i, item := range shown {
+		keys[i] = key(item)
+		info[keys[i]] = newItemInfo(keys[i], item)
 	}
 	resp := logical.ListResponseWithInfo(keys, info)
 	if listing.Incomplete {
@@ -77,21 +79,30 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	return resp, nil
 }
 
-// itemInfo tells of an item what its key does not.
-func itemInfo(key string, item store.Item) map[string]any {
-	info := map[string]any{
-		"description": textOrNil(item.Description),
-		"version":     nil,
-		"expired_at":  timeOrNil(item.ExpiredAt),
-		"updated_at":  timeOrNil(item.UpdatedAt),
+// itemInfo tells of an item what its key does not. A struct takes a fifth of the time of a map in JSON, and
+// half the memory.
+type itemInfo struct {
+	Description any    `json:"description"`
+	ExpiredAt   any    `json:"expired_at"`
+	ID          string `json:"id,omitempty"`
+	Name        string `json:"name,omitempty"`
+	UpdatedAt   any    `json:"updated_at"`
+	Version     any    `json:"version"`
+}
+
+func newItemInfo(key string, item *store.Item) *itemInfo {
+	info := &itemInfo{
+		Description: textOrNil(item.Description),
+		ExpiredAt:   timeOrNil(item.ExpiredAt),
+		UpdatedAt:   timeOrNil(item.UpdatedAt),
 	}
 	if item.Version > 0 {
-		info["version"] = item.Version
+		info.Version = item.Version
 	}
 	if key == item.ID {
-		info["name"] = item.Name
+		info.Name = item.Name
 	} else {
-		info["id"] = item.ID
+		info.ID = item.ID
 	}
 	return info
 }

@@ -42,7 +42,7 @@ Delete deletes the secret at ABEJA with all its versions.`
 
 func (b *backend) pathSecretsList() *framework.Path {
 	return b.listPath("secrets/?$", "secrets", listSynopsis, listDescription,
-		"The names, and what ABEJA says about each.", func(item store.Item) string { return item.Name })
+		"The names, and what ABEJA says about each.", func(item *store.Item) string { return item.Name })
 }
 
 func (b *backend) pathSecret() *framework.Path {

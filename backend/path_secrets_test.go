@@ -255,12 +255,11 @@ func listSecrets(t *testing.T, e *engine) {
 	require.Len(t, info, 251)
 
 	sec, _ := e.sim.Secret("one")
-	one := info["one"].(map[string]any)
-	require.Contains(t, []any{1, nil}, one["version"], "null where ABEJA lists no versions")
-	require.NotEmpty(t, one["updated_at"])
-	delete(one, "version")
-	delete(one, "updated_at")
-	require.Equal(t, map[string]any{"id": sec.ID, "description": "the first", "expired_at": "2999-01-31T00:00:00Z"}, one)
+	one := *info["one"].(*itemInfo)
+	require.Contains(t, []any{1, nil}, one.Version, "null where ABEJA lists no versions")
+	require.NotEmpty(t, one.UpdatedAt)
+	one.Version, one.UpdatedAt = nil, nil
+	require.Equal(t, itemInfo{ID: sec.ID, Description: "the first", ExpiredAt: "2999-01-31T00:00:00Z"}, one)
 
 	page := e.list("secrets/", fields{"after": "demo_00010", "limit": 3}).ok()
 	require.Equal(t, []string{"demo_00011", "demo_00012", "demo_00013"}, page["keys"])
