@@ -42,9 +42,9 @@ type Build struct {
 
 // Factory returns the function with which Vault makes a backend.
 func Factory(build Build) logical.Factory {
-	registry := new(store.Registry) // of all mounts that the process serves
+	registry, long := new(store.Registry), newLongAnswers() // of all mounts that the process serves
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := &backend{build: build, registry: registry, shelf: &shelf{storage: conf.StorageView, prefix: shelfPrefix}}
+		b := &backend{build: build, registry: registry, long: long, shelf: &shelf{storage: conf.StorageView, prefix: shelfPrefix}}
 		b.custom = &customMetadata{shelf: &shelf{storage: conf.StorageView, prefix: customPrefix}}
 		b.ctx, b.end = context.WithCancel(context.Background())
 		b.metrics = newMetrics(build, b.state)
@@ -94,6 +94,7 @@ type backend struct {
 	build    Build
 	metrics  *metrics
 	registry *store.Registry
+	long     longAnswers
 	shelf    *shelf
 	custom   *customMetadata
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/store"
 )
@@ -63,6 +64,9 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	if limit > 0 {
 		shown = shown[:min(limit, len(shown))]
 	}
+	if err := b.long.wait(ctx, len(shown)); err != nil {
+		return nil, err
+	}
 	keys, info := make([]string, len(shown)), make(map[string]any, len(shown))
 	for i, item := range shown {
 		keys[i] = key(item)
@@ -105,4 +109,32 @@ func newItemInfo(key string, item *store.Item) *itemInfo {
 		info.ID = item.ID
 	}
 	return info
+}
+
+const (
+	// shortList is how many keys an answer may have that waits for no other. On its way to Vault a key takes
+	// about 1 KB.
+	shortList = 1_000
+	// longLists is how many keys longer answers may have together, in the whole process.
+	longLists = 20_000
+)
+
+// longAnswers has long lists wait for each other: callers can ask for any number at the same time, and
+// Vault takes them one after the other all the same.
+type longAnswers struct{ keys *semaphore.Weighted }
+
+func newLongAnswers() longAnswers { return longAnswers{semaphore.NewWeighted(longLists)} }
+
+// wait returns when there is room for an answer of so many keys. It is taken until ctx ends: that of a request
+// to a plugin does when its answer has been handed over to be sent.
+func (l longAnswers) wait(ctx context.Context, keys int) error {
+	if keys <= shortList {
+		return nil
+	}
+	room := int64(min(keys, longLists))
+	if err := l.keys.Acquire(ctx, room); err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, func() { l.keys.Release(room) })
+	return nil
 }
