@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
@@ -34,6 +35,7 @@ func main() {
 		fmt.Println(version)
 		return
 	}
+	defer runtime.KeepAlive(tuneMemory())
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: backend.Factory(backend.Build{Version: version, Commit: commit}),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
