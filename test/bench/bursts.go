@@ -41,6 +41,31 @@ func bursts(ctx context.Context, t *tools, p plan, r *report) error {
 	g, err := size.growth(what)
 	r.memory = append(r.memory, g)
 	r.expect("memory: "+what+", MB over the size at start a minute later", []float64{g.settled}, atMost, 100, "")
+	if err != nil {
+		return err
+	}
+	return wholeAnswers(ctx, v, p, r)
+}
+
+// wholeAnswers lists with all names in each answer. Vault needs much more memory than the plugin for that, so
+// they are fewer.
+func wholeAnswers(ctx context.Context, v *vault, p plan, r *report) error {
+	size, err := newSize(v)
+	if err != nil {
+		return err
+	}
+	n := p.burst / 20
+	err = each(ctx, n, n, func(ctx context.Context, _ int) error {
+		_, err := v.read(ctx, "abeja/secrets?list=true")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("%s whole answers with %s secrets at the same time", number(n), number(p.listed))
+	g, err := size.growth(what)
+	r.memory = append(r.memory, g)
+	r.expect("memory: "+what+", MB over the size at start, at the most", []float64{g.peak}, atMost, 256, "")
 	return err
 }
 
