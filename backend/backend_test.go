@@ -271,6 +271,7 @@ var behaviors = map[string]simulator.Behavior{
 	"null clears":                     {Clear: "null"},
 	"empty clears":                    {Clear: "empty"},
 	"the list omits versions":         {ListOmitsVersions: true},
+	"a secret omits versions":         {GetOmitsVersions: true},
 	"rate limit":                      {RateLimit: 20},
 	"rate limit with retry-after":     {RateLimit: 20, RateLimitRetryAfter: true},
 	"the last version is protected":   {LastVersionProtected: true},
@@ -286,7 +287,7 @@ var behaviors = map[string]simulator.Behavior{
 func allFlipped(clears, order string) simulator.Behavior {
 	return simulator.Behavior{
 		NewVersionDeactivatesOlder: true, DuplicateNameIs400: true, UnknownIDIs403: true, Order: order,
-		ExpiredIs404: true, Clear: clears, ListOmitsVersions: true, RateLimit: 40, RateLimitRetryAfter: true,
+		ExpiredIs404: true, Clear: clears, ListOmitsVersions: true, GetOmitsVersions: true, RateLimit: 40, RateLimitRetryAfter: true,
 		LastVersionProtected: true, MaxValueBytes: 32, MaxVersions: 3, TimesWithOffset: true, VersionTimesDrift: true,
 	}
 }

@@ -46,6 +46,10 @@ type Behavior struct {
 	// Otherwise they come without their values.
 	ListOmitsVersions bool `json:"list_omits_versions"`
 
+	// GetOmitsVersions leaves the versions out of a secret that is got without values. Otherwise they come
+	// without their values.
+	GetOmitsVersions bool `json:"get_omits_versions"`
+
 	// RateLimit is how many calls a second are answered, with as many in one burst; 0 is no limit. The
 	// others are refused with 429, with a Retry-After in whole seconds if RateLimitRetryAfter is set.
 	RateLimit           float64 `json:"rate_limit"`

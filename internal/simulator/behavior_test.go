@@ -240,6 +240,18 @@ func TestAListWithoutValuesMayOmitVersions(t *testing.T) {
 	require.Len(t, first("")["versions"], 1)
 }
 
+func TestASecretThatIsGotWithoutValuesMayOmitVersions(t *testing.T) {
+	t.Parallel()
+	c := newCaller(t, Options{Behavior: Behavior{GetOmitsVersions: true}})
+	id := c.sim.Create("one", []byte("1"))
+	require.NotContains(t, c.must("GET", "/"+id, ""), "versions")
+	require.Len(t, c.must("GET", "/"+id+"?return_secret_value=True", "")["versions"], 1)
+	require.Len(t, c.must("GET", "/"+id+"/versions", "")["versions"], 1)
+
+	c.sim.SetBehavior(Behavior{})
+	require.Len(t, c.must("GET", "/"+id, "")["versions"], 1)
+}
+
 func TestTheRateLimitRefillsWithTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

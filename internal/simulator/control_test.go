@@ -82,6 +82,7 @@ func TestControlBehaviorChangesWhatIsGiven(t *testing.T) {
 		"expired_is_404": false,
 		"clear": "null",
 		"list_omits_versions": false,
+		"get_omits_versions": false,
 		"rate_limit": 0,
 		"rate_limit_retry_after": false,
 		"last_version_protected": false,

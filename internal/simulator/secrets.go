@@ -201,7 +201,11 @@ func (s *Simulator) getSecret(c call) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	return s.secretJSON(sec, c.values), nil
+	got := s.secretJSON(sec, c.values)
+	if s.behavior.GetOmitsVersions && !c.values {
+		got.Versions = nil
+	}
+	return got, nil
 }
 
 var metadataFields = []string{"description", "expired_at", "integration_service_type", "integration_service_ids"}

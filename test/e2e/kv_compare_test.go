@@ -478,7 +478,7 @@ var kvBehaviors = map[string]sim.Behavior{
 	"protects":    {LastVersionProtected: true, UnknownIDIs403: true, DuplicateNameIs400: true},
 	"all": {
 		NewVersionDeactivatesOlder: true, LastVersionProtected: true, UnknownIDIs403: true, DuplicateNameIs400: true,
-		ListOmitsVersions: true, Order: "hash", VersionTimesDrift: true, Clear: "null",
+		ListOmitsVersions: true, GetOmitsVersions: true, Order: "hash", VersionTimesDrift: true, Clear: "null",
 	},
 }
 

@@ -167,11 +167,11 @@ func (a *abeja) DeleteSecret(ctx context.Context, id string) error {
 // number returns a version of a secret by its number.
 func (a *abeja) number(t *testing.T, id string, number int) client.Version {
 	t.Helper()
-	s, err := a.GetSecret(a.ctx, id, client.ReadOptions{})
+	page, err := a.ListVersions(a.ctx, id, client.ListOptions{})
 	require.NoError(t, err)
-	at := slices.IndexFunc(s.Versions, func(v client.Version) bool { return v.Number == number })
+	at := slices.IndexFunc(page.Versions, func(v client.Version) bool { return v.Number == number })
 	require.NotEqual(t, -1, at, "there is no version %d", number)
-	return s.Versions[at]
+	return page.Versions[at]
 }
 
 // mine lists the secrets under the prefix, in ABEJA's order. Others may create and delete theirs at the

@@ -67,6 +67,9 @@ func createAndGet(t *testing.T, a *abeja) {
 			requireNow(t, s.CreatedAt)
 			requireNow(t, s.UpdatedAt)
 		}
+		if !opts.Values && len(got.Versions) == 0 {
+			continue // one of the unknowns
+		}
 		require.Len(t, got.Versions, 1)
 		v := got.Versions[0]
 		require.Equal(t, 1, v.Number)

@@ -31,6 +31,7 @@ var found = []string{
 	"whether an expired secret can be read: yes (expired_is_404=false)",
 	"whether null or an empty text clears `description` and `expired_at`: either clears both (clear=both)",
 	"whether a list without values has versions: yes (list_omits_versions=false)",
+	"whether a secret that is got without values has versions: yes (get_omits_versions=false)",
 	"whether every record of a list is well formed: yes",
 	"whether there is a rate limit: not tried, since it would take a burst; none has shown in this run",
 	"whether the last version may be deleted or made inactive: both (last_version_protected=false)",
@@ -80,6 +81,7 @@ func TestItFindsOutHowEachSwitchIsSet(t *testing.T) {
 			"whether null or an empty text clears `description` and `expired_at`: only an empty text does (clear=empty)",
 		}},
 		{`{"list_omits_versions":true}`, []string{"whether a list without values has versions: no (list_omits_versions=true)"}},
+		{`{"get_omits_versions":true}`, []string{"whether a secret that is got without values has versions: no (get_omits_versions=true)"}},
 		{`{"last_version_protected":true}`, []string{
 			"whether the last version may be deleted or made inactive: neither: 400 (last_version_protected=true)",
 		}},

@@ -34,6 +34,7 @@ func unknowns(deep bool) []unknown {
 		{"whether an expired secret can be read", expired},
 		{"whether null or an empty text clears `description` and `expired_at`", clearing},
 		{"whether a list without values has versions", listWithoutValues},
+		{"whether a secret that is got without values has versions", getWithoutValues},
 		{"whether every record of a list is well formed", wellFormed},
 		{"whether there is a rate limit", rateLimit},
 		{"whether the last version may be deleted or made inactive", lastVersion},
@@ -242,6 +243,16 @@ func listWithoutValues(t *testing.T, a *abeja) string {
 		return "no (list_omits_versions=true)"
 	}
 	return "yes (list_omits_versions=false)"
+}
+
+func getWithoutValues(t *testing.T, a *abeja) string {
+	s := a.create(t, client.NewSecret{Name: "got", Value: []byte("v")})
+	got, err := a.GetSecret(a.ctx, s.ID, client.ReadOptions{})
+	require.NoError(t, err)
+	if len(got.Versions) == 0 {
+		return "no (get_omits_versions=true)"
+	}
+	return "yes (get_omits_versions=false)"
 }
 
 // wellFormed looks at all records, those of others too, but asks for no values and tells only which
