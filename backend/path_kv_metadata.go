@@ -80,7 +80,7 @@ func emptyFolder(context.Context, *logical.Request, *framework.FieldData) (*logi
 }
 
 func readKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, error) {
-	secret, err := r.store.Get(ctx, r.secret)
+	secret, err := r.store.Describe(ctx, r.secret)
 	if errors.Is(err, store.ErrNotFound) {
 		return r.readPending(ctx, err)
 	}

@@ -133,7 +133,7 @@ func TestManyCallsThatAreCutAtOnceAreTriedAgainIfABEJAHasAnsweredOthersMeanwhile
 			sim.ClearFaults() // those that hang are cut
 		})
 		together(many, func(i int) {
-			_, err := s.Get(t.Context(), ByName(fmt.Sprintf("demo_%05d", i+1)))
+			_, err := s.Describe(t.Context(), ByName(fmt.Sprintf("demo_%05d", i+1)))
 			require.NoError(t, err)
 		})
 	})

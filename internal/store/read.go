@@ -196,14 +196,25 @@ func abejaFails(err error) bool {
 		errors.Is(err, client.ErrRateLimited) || errors.Is(err, client.ErrBadAnswer) && !errors.Is(err, errOtherName)
 }
 
-// Get returns a secret with all its versions and their values, as they are at ABEJA. Identical calls
-// share one: never change the answer.
-func (s *Store) Get(ctx context.Context, r Ref) (*client.Secret, error) {
+// Describe returns a secret with all its versions, without their values, as they are at ABEJA. Identical
+// calls share one: never change the answer.
+func (s *Store) Describe(ctx context.Context, r Ref) (*client.Secret, error) {
 	var secret *client.Secret
 	err := s.withID(ctx, r, func(name, id string) (err error) {
-		secret, err = shared(ctx, s, "get", name, id, s.get)
+		secret, err = shared(ctx, s, "describe", name, id, s.describe)
 		return err
 	})
+	return secret, err
+}
+
+// describe asks for no value. Where ABEJA leaves out the versions for that, it asks for their list too.
+func (s *Store) describe(ctx context.Context, name, id string) (*client.Secret, error) {
+	secret, err := s.secret(ctx, name, id, client.ReadOptions{})
+	if err != nil || len(secret.Versions)+len(secret.OddVersions) > 0 {
+		return secret, err
+	}
+	versions, err := s.versions(ctx, name, id)
+	secret.Versions, secret.OddVersions = versions.Usable, versions.Odd
 	return secret, err
 }
 

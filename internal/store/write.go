@@ -132,7 +132,11 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 			}
 			return err
 		}
-		secret, err := s.get(ctx, name, id)
+		get, look := s.get, Pick.read
+		if u.Value == nil && u.Derive == nil {
+			get, look = s.describe, Pick.From
+		}
+		secret, err := get(ctx, name, id)
 		if err != nil {
 			return err
 		}
@@ -149,7 +153,6 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 			}
 		}
 		w = WriteResult{ID: id, Description: secret.Description, Version: before}
-		look := Pick.read
 		if u.CAS != nil {
 			look = Pick.From // the number alone makes the write safe to repeat, also where the value is odd
 		}

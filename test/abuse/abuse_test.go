@@ -142,7 +142,7 @@ func TestAReaderOfNamesThatDoNotExistCausesThreeListingsAndThenOneInFiveSeconds(
 				for n := 0; ctx.Err() == nil; n++ {
 					name := fmt.Sprintf("absent_%d_%d", i, n)
 					for _, err := range []error{
-						errOf(s.Read(ctx, store.ByName(name), store.Current)), errOf(s.Read(ctx, store.ByID(strconv.Itoa(n)), 7)), errOf(s.Get(ctx, store.ByName(name))),
+						errOf(s.Read(ctx, store.ByName(name), store.Current)), errOf(s.Read(ctx, store.ByID(strconv.Itoa(n)), 7)), errOf(s.Describe(ctx, store.ByName(name))),
 						errOf(s.Versions(ctx, store.ByName(name))), errOf(s.Update(ctx, store.ByName(name), store.Update{Value: []byte("x")})), s.DeleteVersion(ctx, store.ByName(name), 1),
 					} {
 						if ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) {
