@@ -41,6 +41,7 @@ type config struct {
 	StaleIfError         time.Duration `json:"stale_if_error"`
 	KeepLastGood         bool          `json:"keep_last_good"`
 	CacheSize            int           `json:"cache_size"`
+	CacheBytes           int           `json:"cache_bytes"`
 	ExpiredSecrets       string        `json:"expired_secrets"`
 	NamePrefix           string        `json:"name_prefix"`
 	StandbyMaxAge        time.Duration `json:"standby_max_age"`
@@ -65,7 +66,10 @@ func defaultConfig() config {
 
 // freshness is how old answers may be, on a node that stands by or not.
 func (c *config) freshness(standsBy bool) store.Freshness {
-	f := store.Freshness{TTL: c.CacheTTL, StaleWhileRevalidate: c.StaleWhileRevalidate, StaleIfError: c.StaleIfError, Size: c.CacheSize}
+	f := store.Freshness{
+		TTL: c.CacheTTL, StaleWhileRevalidate: c.StaleWhileRevalidate, StaleIfError: c.StaleIfError,
+		Size: c.CacheSize, Bytes: c.CacheBytes,
+	}
 	if standsBy {
 		f.TTL = min(f.TTL, c.StandbyMaxAge)
 		f.StaleWhileRevalidate = min(f.StaleWhileRevalidate, c.StandbyMaxAge-f.TTL)
@@ -148,6 +152,10 @@ var configFields = map[string]configField{
 	"cache_size": {in: func(c *config) any { return &c.CacheSize }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeInt, Default: 10_000,
 		Description: "How many values cache_ttl and stale_if_error keep in memory at most, 1 to 1000000.",
+	}},
+	"cache_bytes": {in: func(c *config) any { return &c.CacheBytes }, FieldSchema: framework.FieldSchema{
+		Type: framework.TypeInt, Default: 64 << 20,
+		Description: "How many bytes those values may have in memory together, 1048576 to 1073741824.",
 	}},
 	"expired_secrets": {in: func(c *config) any { return &c.ExpiredSecrets }, FieldSchema: framework.FieldSchema{
 		Type: framework.TypeString, Default: expiredWarn, AllowedValues: []any{expiredWarn, expiredDeny},
@@ -251,6 +259,8 @@ func (c *config) check() error {
 		return badRequest("keep_last_good needs stale_if_error, which says how old a returned value may be")
 	case c.CacheSize < 1 || c.CacheSize > 1_000_000:
 		return badRequest("cache_size must be 1 to 1000000")
+	case c.CacheBytes < 1<<20 || c.CacheBytes > 1<<30:
+		return badRequest("cache_bytes must be 1048576 (1 MiB) to 1073741824 (1 GiB)")
 	case c.ExpiredSecrets != expiredWarn && c.ExpiredSecrets != expiredDeny:
 		return badRequest("expired_secrets must be '%s' or '%s'", expiredWarn, expiredDeny)
 	case c.StandbyMaxAge != 0 && (c.StandbyMaxAge < minStandbyAge || c.StandbyMaxAge > maxAge):

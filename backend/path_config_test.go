@@ -48,7 +48,7 @@ func TestAConfigShowsEveryFieldButTheCredential(t *testing.T) {
 	want := map[string]any{
 		"organization_id": "1", "user_id": "2", "credential": "personal_access_token", "api_url": "https://api.abeja.io",
 		"ca_cert": "", "request_timeout": 30, "max_retries": 3, "max_requests_per_second": 0.0,
-		"cache_ttl": 0, "stale_while_revalidate": 0, "stale_if_error": 0, "keep_last_good": false, "cache_size": 10_000, "expired_secrets": "warn", "name_prefix": "", "standby_max_age": 0,
+		"cache_ttl": 0, "stale_while_revalidate": 0, "stale_if_error": 0, "keep_last_good": false, "cache_size": 10_000, "cache_bytes": 64 << 20, "expired_secrets": "warn", "name_prefix": "", "standby_max_age": 0,
 	}
 	require.Equal(t, want, e.read("config").ok())
 
@@ -67,6 +67,7 @@ func TestAConfigShowsEveryFieldButTheCredential(t *testing.T) {
 		{"cache_ttl", "1m", 60},
 		{"stale_if_error", "720h", 2_592_000},
 		{"cache_size", 1, 1},
+		{"cache_bytes", 1 << 20, 1 << 20},
 		{"expired_secrets", "deny", "deny"},
 		{"name_prefix", "team-a_", "team-a_"},
 		{"user_id", "user-2", "user-2"},
@@ -84,10 +85,10 @@ func TestAConfigShowsEveryFieldButTheCredential(t *testing.T) {
 	// null sets a field to its default; what is required has none.
 	e.patch("config", fields{
 		"api_url": nil, "ca_cert": nil, "request_timeout": nil, "max_retries": nil, "max_requests_per_second": nil,
-		"cache_ttl": nil, "stale_if_error": nil, "cache_size": nil, "expired_secrets": nil, "name_prefix": nil, "verify_connection": false,
+		"cache_ttl": nil, "stale_if_error": nil, "cache_size": nil, "cache_bytes": nil, "expired_secrets": nil, "name_prefix": nil, "verify_connection": false,
 	}).ok()
 	want["request_timeout"], want["max_retries"], want["max_requests_per_second"] = 30, 3, 0.0
-	want["cache_ttl"], want["stale_if_error"], want["cache_size"] = 0, 0, 10_000
+	want["cache_ttl"], want["stale_if_error"], want["cache_size"], want["cache_bytes"] = 0, 0, 10_000, 64<<20
 	want["expired_secrets"], want["name_prefix"] = "warn", ""
 	require.Equal(t, want, e.read("config").ok())
 	for field, says := range map[string]string{"organization_id": "organization_id", "user_id": "user_id", "personal_access_token": "a credential is required"} {
@@ -217,6 +218,8 @@ func TestAConfigThatCannotWorkIsNotStored(t *testing.T) {
 		{fields{"stale_if_error": "721h"}, "at most 720h"},
 		{fields{"cache_size": 0}, "1 to 1000000"},
 		{fields{"cache_size": 1_000_001}, "1 to 1000000"},
+		{fields{"cache_bytes": 1<<20 - 1}, "1 MiB"},
+		{fields{"cache_bytes": 1<<30 + 1}, "1 GiB"},
 		{fields{"expired_secrets": "perhaps"}, "'warn' or 'deny'"},
 		{fields{"expired_secrets": ""}, "'warn' or 'deny'"},
 		{fields{"name_prefix": "a/"}, "name_prefix"},

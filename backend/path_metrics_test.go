@@ -90,6 +90,7 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 		{0, "panics_recovered_total", nil},
 		{2, "directory_secrets", nil},
 		{2, "cache_entries", nil},
+		{2*1024 + 2*8, "cache_bytes", nil},
 	} {
 		require.Equal(t, want.count, metric(got, want.name, want.labels...), "%s %v", want.name, want.labels)
 	}

@@ -29,7 +29,7 @@ func TestStatusTellsHowTheMountIs(t *testing.T) {
 	org, _, _, _ := e.sim.Credentials()
 	for field, want := range map[string]any{
 		"problem": nil, "configured": true, "organization_id": org, "api_url": e.url, "abeja_answers": true,
-		"last_error": nil, "last_error_at": nil, "directory_size": 2, "odd_records": 0, "cache_entries": 1, "last_good_entries": 0, "cache_hit_ratio": 0.75,
+		"last_error": nil, "last_error_at": nil, "directory_size": 2, "odd_records": 0, "cache_entries": 1, "cache_bytes": 512 + 512 + len("hidden-1"), "last_good_entries": 0, "cache_hit_ratio": 0.75,
 		"requests": uint64(4), "failed_requests": uint64(0), // the config's check, the list, the secret, this
 		"version": "v1.2.3", "commit": "0123456789abcdef",
 	} {

@@ -251,7 +251,7 @@ var (
 	configSwept = fields{
 		"organization_id": "1", "user_id": "1", "personal_access_token": "hidden-9", "auth_token": "hidden-9",
 		"api_url": "http://127.0.0.1:1", "ca_cert": "x", "request_timeout": 7, "max_retries": 7, "max_requests_per_second": 1000,
-		"cache_ttl": 7, "stale_while_revalidate": 7, "stale_if_error": 7, "keep_last_good": true, "cache_size": 7, "expired_secrets": "deny", "name_prefix": "o", "standby_max_age": 7,
+		"cache_ttl": 7, "stale_while_revalidate": 7, "stale_if_error": 7, "keep_last_good": true, "cache_size": 7, "cache_bytes": 1 << 20, "expired_secrets": "deny", "name_prefix": "o", "standby_max_age": 7,
 		"verify_connection": false,
 	}
 )

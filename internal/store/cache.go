@@ -21,27 +21,25 @@ type Freshness struct {
 	StaleIfError time.Duration
 	// Size bounds the secrets of which values are kept; those unused longest go first.
 	Size int
+	// Bytes bounds what is kept of those secrets, in bytes; the one that was read last is kept whatever its size.
+	Bytes int
 }
 
-// size is how many secrets the store wants kept: none if it would never use one.
-func (f Freshness) size() int {
+// bounds are how many secrets the store wants kept, and how many bytes of them: none if it would never use one.
+func (f Freshness) bounds() (secrets, bytes int) {
 	if max(f.TTL, f.StaleWhileRevalidate, f.StaleIfError) > 0 {
-		return f.Size
+		return f.Size, f.Bytes
 	}
-	return 0
+	return 0, 0
 }
-
-// maxKeptBytes bounds the values of one ABEJA user that are kept: a quarter of the memory of a
-// small Vault server (HashiCorp's reference architecture begins at 8 GB) would be too much for one
-// plugin, and 10,000 secrets of 10 versions of 1 KiB have room.
-const maxKeptBytes = 256 << 20
 
 // cache keeps secrets that were read, each with all its versions as they came in one answer: what
 // one answer says of a secret is never mixed with another's. The zero value keeps nothing.
 type cache struct {
 	mu      sync.Mutex
 	records *simplelru.LRU[string, record] // by name; nil when nothing is kept
-	bytes   int
+	bytes   int                            // of the records
+	most    int                            // that bytes may be
 }
 
 // record is an answer, as old as the begin of the call that brought it.
@@ -61,10 +59,11 @@ func (r record) bytes() int {
 	return n
 }
 
-// resize bounds the number of secrets that are kept; 0 keeps none.
-func (c *cache) resize(size int) {
+// resize bounds the number of secrets that are kept, and their bytes; 0 keeps none.
+func (c *cache) resize(size, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.most = bytes
 	switch {
 	case size == 0:
 		c.records, c.bytes = nil, 0
@@ -72,6 +71,14 @@ func (c *cache) resize(size int) {
 		c.records, _ = simplelru.NewLRU(size, func(_ string, r record) { c.bytes -= r.bytes() })
 	default:
 		c.records.Resize(size)
+		c.shrink()
+	}
+}
+
+// shrink drops what is unused longest until the rest is within the bound of bytes; c.mu is held.
+func (c *cache) shrink() {
+	for c.bytes > c.most && c.records.Len() > 1 {
+		c.records.RemoveOldest()
 	}
 }
 
@@ -108,9 +115,7 @@ func (c *cache) keep(name string, r record, since func(name string) uint64) {
 	}
 	c.bytes += r.bytes()
 	c.records.Add(name, r)
-	for c.bytes > maxKeptBytes && c.records.Len() > 1 {
-		c.records.RemoveOldest()
-	}
+	c.shrink()
 }
 
 func (c *cache) drop(name string) {
@@ -129,13 +134,14 @@ func (c *cache) clear() {
 	}
 }
 
-func (c *cache) len() int {
+// size is how many secrets are kept, and how many bytes.
+func (c *cache) size() (secrets, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.records == nil {
-		return 0
+		return 0, 0
 	}
-	return c.records.Len()
+	return c.records.Len(), c.bytes
 }
 
 // all are the records that are kept, unused longest first.

@@ -212,7 +212,7 @@ func TestTheCacheIsBoundedAndForgetsWhatIsUnusedLongest(t *testing.T) {
 		for i := range 20 {
 			value(t, s, fmt.Sprintf("demo_%05d", i+1))
 		}
-		require.Equal(t, 10, s.identity.values.len())
+		require.Equal(t, 10, s.State().CacheEntries)
 		sim.ResetRequests()
 		value(t, s, "demo_00020")
 		require.Zero(t, sim.Count())
@@ -353,19 +353,41 @@ func TestWhatABEJARefusedIsNotGivenOutUnderAnyVersion(t *testing.T) {
 
 func TestValuesAreKeptWithinABoundOfBytes(t *testing.T) {
 	t.Parallel()
+	const most = 64 << 20
 	var c cache
-	c.resize(1_000_000)
+	c.resize(1_000_000, most)
 	big := &client.Secret{Versions: []client.Version{{Value: make([]byte, 1<<20)}}}
-	for i := range 2 * maxKeptBytes >> 20 {
+	for i := range 2 * most >> 20 {
 		c.keep(fmt.Sprint(i), record{secret: big}, func(string) uint64 { return 0 })
-		require.LessOrEqual(t, c.bytes, maxKeptBytes)
+		_, bytes := c.size()
+		require.LessOrEqual(t, bytes, most)
 	}
-	require.Greater(t, c.len(), 200)
+	secrets, _ := c.size()
+	require.Equal(t, 63, secrets, "each has what is told of it too")
 	_, _, first := c.get("0", time.Hour)
 	require.False(t, first)
+
+	c.resize(1_000_000, most/2)
+	secrets, bytes := c.size()
+	require.Equal(t, 31, secrets)
+	require.LessOrEqual(t, bytes, most/2)
+	c.resize(1_000_000, 1)
 	names, _ := c.all()
-	for _, name := range names {
-		c.drop(name)
-	}
-	require.Zero(t, c.bytes)
+	require.Equal(t, []string{"127"}, names, "what was read last")
+	c.drop("127")
+	_, bytes = c.size()
+	require.Zero(t, bytes)
+}
+
+func TestMountsOfOneUserKeepAsMuchAsTheOneThatWantsTheMost(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, _ *Store) {
+		r := new(Registry)
+		one := open(t, sim, r, Options{Freshness: Freshness{TTL: time.Hour, Size: 1, Bytes: 2 << 20}})
+		two := open(t, sim, r, Options{Freshness: Freshness{StaleIfError: time.Hour, Size: 3, Bytes: 1 << 20}})
+		open(t, sim, r, Options{Freshness: Freshness{Size: 9, Bytes: 9 << 20}}) // uses none
+		require.Same(t, one.identity, two.identity)
+		secrets, bytes := one.identity.bounds()
+		require.Equal(t, []int{3, 2 << 20}, []int{secrets, bytes})
+		require.Equal(t, 2<<20, one.identity.values.most)
+	})
 }

@@ -28,14 +28,14 @@ func newIdentity(o *Organization) *identity {
 	return id
 }
 
-// size is how many values may be kept: the most that one of the stores asks for. organization.mu is
-// held.
-func (id *identity) size() int {
-	size := 0
+// bounds are how many secrets may be kept, and how many bytes of them: the most that one of the stores asks
+// for. organization.mu is held.
+func (id *identity) bounds() (secrets, bytes int) {
 	for s := range id.users {
-		size = max(size, s.fresh.size())
+		n, b := s.fresh.bounds()
+		secrets, bytes = max(secrets, n), max(bytes, b)
 	}
-	return size
+	return secrets, bytes
 }
 
 // since numbers the last event after which older answers about the name must not be used.

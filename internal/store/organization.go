@@ -75,7 +75,7 @@ func (o *Organization) join(s *Store, requestsPerSecond float64) {
 		o.identities[key] = id
 	}
 	id.users[s] = true
-	id.values.resize(id.size())
+	id.values.resize(id.bounds())
 	s.identity = id
 	o.limits[s] = requestsPerSecond
 	o.limit()

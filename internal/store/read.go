@@ -167,7 +167,8 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 				return got, err
 			}
 			got.odd = oddRecords(got.secret)
-			if _, odd := Current.read(got.secret); s.fresh.size() > 0 && odd == nil { // else what was kept before is of more use
+			size, _ := s.fresh.bounds()
+			if _, odd := Current.read(got.secret); size > 0 && odd == nil { // else what was kept before is of more use
 				s.identity.keep(name, got)
 			}
 			return got, nil

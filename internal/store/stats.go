@@ -35,16 +35,17 @@ type State struct {
 	Odd int
 	// Weather is how ABEJA answers.
 	Weather Weather
-	// CacheEntries is how many secrets are kept with their values, and LastGood how many of them outlive
-	// the process.
-	CacheEntries, LastGood int
+	// CacheEntries is how many secrets are kept with their values, CacheBytes how many bytes they have, and
+	// LastGood how many of them outlive the process.
+	CacheEntries, CacheBytes, LastGood int
 	// LastGoodFails says that what is to outlive the process could not be stored when it was last tried.
 	LastGoodFails bool
 }
 
 // State says what is held. It calls nothing.
 func (s *Store) State() State {
-	state := State{CacheEntries: s.identity.values.len()}
+	var state State
+	state.CacheEntries, state.CacheBytes = s.identity.values.size()
 	s.organization.breaker.mu.Lock()
 	state.Weather = s.organization.breaker.weather()
 	s.organization.breaker.mu.Unlock()

@@ -16,7 +16,7 @@ func TestStateTellsWhatIsHeldInMemory(t *testing.T) {
 		begun := time.Now()
 		sim.SetLatency(time.Second)
 		value(t, s, "db")
-		require.Equal(t, State{Secrets: 1, Listed: begun, CacheEntries: 1}, s.State())
+		require.Equal(t, State{Secrets: 1, Listed: begun, CacheEntries: 1, CacheBytes: 2*512 + 1}, s.State())
 
 		time.Sleep(time.Minute)
 		sim.AddFault(simulator.Fault{Kind: simulator.FaultStatus, Status: 400, Count: 1})

@@ -45,6 +45,9 @@ func open(t testing.TB, sim *simulator.Simulator, r *Registry, o Options) *Store
 		require.NoError(t, err)
 		o.Client = c
 	}
+	if o.Bytes == 0 {
+		o.Bytes = 64 << 20
+	}
 	o.Stats = new(Stats)
 	return organization.Open(t.Context(), o)
 }
