@@ -389,5 +389,9 @@ func TestMountsOfOneUserKeepAsMuchAsTheOneThatWantsTheMost(t *testing.T) {
 		secrets, bytes := one.identity.bounds()
 		require.Equal(t, []int{3, 2 << 20}, []int{secrets, bytes})
 		require.Equal(t, 2<<20, one.identity.values.most)
+
+		two.Close()
+		one.Close()
+		require.Nil(t, one.identity.values.records, "nobody uses any")
 	})
 }

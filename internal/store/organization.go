@@ -89,6 +89,8 @@ func (o *Organization) leave(s *Store) {
 	delete(id.users, s)
 	if len(id.users) == 0 {
 		delete(o.identities, s.client.Fingerprint())
+	} else {
+		id.values.resize(id.bounds())
 	}
 	delete(o.limits, s)
 	o.limit()
