@@ -50,7 +50,8 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	a.closeDead(req.Context())
 	ctx, cancel := t.share(req.Context())
 	start := time.Now()
-	resp, err := a.next.RoundTrip(req.WithContext(ctx))
+	sent := req.WithContext(ctx)
+	resp, err := a.next.RoundTrip(sent)
 	a.record(ctx, t, resp, err, time.Since(start))
 	ended := func() {
 		// That a caller had little time left is no sign of a dead connection.
@@ -63,7 +64,7 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 		ended()
 		return nil, err
 	}
-	resp.Body = &timedBody{resp.Body, ended}
+	resp.Request, resp.Body = sent, &timedBody{resp.Body, ended}
 	return resp, err
 }
 

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -29,12 +28,6 @@ const (
 	// DefaultTimeout bounds one call, its retries included; the SDK's bound for one attempt.
 	DefaultTimeout = 30 * time.Second
 
-	// maxAnswer bounds the bytes of an answer. One secret with 100 versions of 64 KiB in base64
-	// has under 9 MB; of a whole page of such secrets the values must be asked for in parts.
-	maxAnswer = 16 << 20
-	// maxParts bounds the commas between an answer's parts: decoded, "{}," takes hundreds of
-	// times its size. A page of 100 secrets with 100 versions each has under 100,000.
-	maxParts = 1 << 17
 	// maxConns bounds the connections, all of which are kept for reuse: the most that a busy Vault
 	// has under way at once, without a TLS handshake for each request. A request beyond waits for one
 	// within its try's time.
@@ -63,6 +56,8 @@ type Config struct {
 	// Limiter, when set, lets each request through, retries included. Clients of one organization
 	// may share one.
 	Limiter *rate.Limiter
+	// Room, when set, bounds the bytes of answers that are held at the same time. Clients may share one.
+	Room *Room
 	// Gate, when set, is asked before each request and told what came of it.
 	Gate Gate
 	// UserAgent is sent with each request when not empty.
@@ -137,6 +132,7 @@ type Client struct {
 	repeatable     *retryablehttp.Client // for GET, PATCH and DELETE
 	post           *retryablehttp.Client
 	limiter        *rate.Limiter
+	room           *Room
 	sent           *attempts
 	transport      http.RoundTripper
 	observeError   func(*Error)
@@ -184,6 +180,7 @@ func New(cfg Config) (*Client, error) {
 		repeatable:     newRetrying(httpClient, cfg.MaxRetries, retryRepeatable),
 		post:           newRetrying(httpClient, cfg.MaxRetries, retryPost),
 		limiter:        limiter,
+		room:           cfg.Room,
 		sent:           sent,
 		transport:      transport,
 		observeError:   cfg.ObserveError,
@@ -223,7 +220,9 @@ func newTransport(caCert string) (*http.Transport, error) {
 	t.MaxIdleConns = maxConns
 	t.MaxIdleConnsPerHost = maxConns
 	t.MaxConnsPerHost = maxConns
-	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter}
+	t.HTTP2 = &http.HTTP2Config{
+		SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter,
+	}
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if caCert != "" {
 		pool := x509.NewCertPool()
@@ -245,6 +244,7 @@ type call struct {
 	// submitted is the secret value in body, kept out of any error that ABEJA words.
 	submitted []byte
 	answer    reader
+	options   ReadOptions // of a call that reads
 }
 
 // do makes a call. Every error it returns is an *Error, or the context's own when the caller gave up.
@@ -261,7 +261,8 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 	defer func() {
 		// An unusable answer in JSON concerns only what was asked; any other is not ABEJA's.
 		unusable := errors.Is(err, errNotJSON) || errors.Is(err, errTooLarge)
-		if unusable || errors.Is(err, ErrTimeout) || errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) {
+		timedOut := errors.Is(err, ErrTimeout) && !errors.Is(err, errNoRoom)
+		if unusable || timedOut || errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) {
 			c.sent.leave(tries, err)
 		} else {
 			c.sent.leave(tries, nil)
@@ -282,10 +283,14 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 	if err != nil {
 		return err
 	}
-	var body []byte
-	req.SetResponseHandler(func(resp *http.Response) (err error) {
-		body, err = readBounded(resp.Body)
-		return err
+	body := body{room: c.room}
+	defer body.close()
+	req.SetResponseHandler(func(resp *http.Response) error {
+		most := int64(maxAnswer)
+		if k.options.MaxBytes > 0 && resp.StatusCode/100 == 2 {
+			most = min(k.options.MaxBytes, maxAnswer)
+		}
+		return body.read(resp, most)
 	})
 	retrying := c.repeatable
 	if k.method == http.MethodPost {
@@ -295,19 +300,22 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 	if resp != nil {
 		defer resp.Body.Close()
 	}
-	if err != nil {
+	switch {
+	case body.turnedAway: // though the call's time may be over too
+		return noAnswer(ctx, tries, errNoRoom)
+	case err != nil:
 		return noAnswer(ctx, tries, err)
 	}
 	if resp.StatusCode/100 != 2 {
-		if body == nil { // a status that was retried until the end is left unread
-			body, _ = readBounded(resp.Body)
+		if body.bytes == nil { // a status that was retried until the end is left unread
+			_ = body.read(resp, maxAnswer)
 		}
-		return c.refused(k, tries, resp, body)
+		return c.refused(k, tries, resp, body.bytes)
 	}
 	if resp.StatusCode == http.StatusNoContent {
-		body = []byte("{}") // a DELETE's message may be missing; what else is, read finds
+		body.bytes = []byte("{}") // a DELETE's message may be missing; what else is, read finds
 	}
-	if err := k.answer.read(c, body); err != nil {
+	if err := k.answer.read(&asked{c.organizationID, k.options}, body.bytes); err != nil {
 		return &Error{Op: k.op, Status: resp.StatusCode, Err: err}
 	}
 	return nil
@@ -339,34 +347,6 @@ func (c *Client) request(ctx context.Context, k call) (*retryablehttp.Request, e
 		req.Header.Set("User-Agent", c.userAgent)
 	}
 	return req, nil
-}
-
-// readBounded returns what can be read, and never nil without an error.
-func readBounded(r io.Reader) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, maxAnswer+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxAnswer || parts(body) > maxParts {
-		return nil, errTooLarge
-	}
-	return body, nil
-}
-
-// parts counts the commas outside of JSON strings.
-func parts(body []byte) int {
-	n, quoted := 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c == '"':
-			quoted = !quoted
-		case c == '\\' && quoted:
-			i++
-		case c == ',' && !quoted:
-			n++
-		}
-	}
-	return n
 }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

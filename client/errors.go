@@ -47,12 +47,14 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrRateLimited: too many requests, for ABEJA (429) or for Limiter.
 	ErrRateLimited = errors.New("rate limited")
-	// ErrTimeout: no whole answer within the call's time.
+	// ErrTimeout: no whole answer within the call's time, or no Room for it.
 	ErrTimeout = errors.New("timed out")
 	// ErrUnavailable: ABEJA failed (5xx), or could not be reached.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrNotAsked: Config.Gate did not let the request through.
 	ErrNotAsked = errors.New("not asked")
+	// ErrLarge: the answer is larger than ReadOptions.MaxBytes allows, and was not read.
+	ErrLarge = errors.New("larger than allowed")
 	// ErrBadAnswer: what came is not what ABEJA documents, or not what was asked for.
 	ErrBadAnswer = errors.New("unexpected answer")
 )
@@ -60,6 +62,8 @@ var (
 var (
 	errNotJSON   = errors.New("the answer is not the documented JSON")
 	errTooLarge  = errors.New("the answer is larger than any of ABEJA's can be")
+	errOverMost  = errors.New("the answer is larger than the caller allows")
+	errNoRoom    = errors.New("an answer came, but others that are being read left no room for it in time")
 	errCut       = errors.New("the connection was cut before a whole HTTP answer came")
 	errOverLimit = errors.New("waiting for the rate limit would exceed the deadline")
 )
@@ -109,7 +113,9 @@ func (e *Error) kind() error {
 		return ErrNotAsked
 	case errors.Is(e.Err, errOverLimit):
 		return ErrRateLimited
-	case errors.Is(e.Err, context.DeadlineExceeded):
+	case errors.Is(e.Err, errOverMost):
+		return ErrLarge
+	case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, errNoRoom):
 		return ErrTimeout
 	case e.Err != nil && (e.Status != 0 || errors.Is(e.Err, errTooLarge)):
 		return ErrBadAnswer
@@ -149,7 +155,7 @@ func noAnswer(ctx context.Context, t *tries, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return context.Canceled
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !errors.Is(err, errNoRoom) {
 		return &Error{Op: t.op, Err: fmt.Errorf("no whole answer in time: %w", context.DeadlineExceeded)}
 	}
 	return &Error{Op: t.op, Err: cause(err), mayHaveActed: t.mayHaveActed}
@@ -158,16 +164,17 @@ func noAnswer(ctx context.Context, t *tries, err error) error {
 // cause keeps the errors whose text is about the connection. The text of any other may quote
 // what the server sent, and what it sends may hold a value.
 func cause(err error) error {
+	for _, own := range []error{errTooLarge, errOverMost, errNoRoom, errOverLimit} {
+		if errors.Is(err, own) {
+			return own
+		}
+	}
 	var network *net.OpError
 	var cert *tls.CertificateVerificationError
 	var refused *NotAskedError
 	switch {
 	case errors.As(err, &refused):
 		return refused
-	case errors.Is(err, errTooLarge):
-		return errTooLarge
-	case errors.Is(err, errOverLimit):
-		return errOverLimit
 	case errors.As(err, &cert):
 		return cert
 	case errors.As(err, &network):

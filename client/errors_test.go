@@ -19,7 +19,7 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
-var kinds = []error{ErrInvalid, ErrUnauthorized, ErrNotFound, ErrConflict, ErrRateLimited, ErrTimeout, ErrUnavailable, ErrBadAnswer}
+var kinds = []error{ErrInvalid, ErrUnauthorized, ErrNotFound, ErrConflict, ErrRateLimited, ErrTimeout, ErrUnavailable, ErrBadAnswer, ErrLarge}
 
 // requireKind wants err to be of one kind and of no other.
 func requireKind(t testing.TB, want, err error, about ...any) {

@@ -5,11 +5,17 @@ import (
 	"errors"
 )
 
+// asked is what an answer is held against.
+type asked struct {
+	organizationID string
+	ReadOptions
+}
+
 // reader is filled from the JSON of an answer or of one of its records. An error says that it is not
 // what was asked for, or cannot be used: it still has all that could be understood. The error is never
 // one of encoding/json, whose text may quote a value.
 type reader interface {
-	read(c *Client, raw []byte) error
+	read(a *asked, raw []byte) error
 }
 
 // foreignError is a record that must not be in the answer at all: whoever sends it is not believed
@@ -26,14 +32,14 @@ const errOtherSecret = foreignError("the answer holds a version of another secre
 func readEach[T any, P interface {
 	*T
 	reader
-}](c *Client, raws []json.RawMessage) (usable, odd []T, err error) {
+}](a *asked, raws []json.RawMessage) (usable, odd []T, err error) {
 	if raws == nil {
 		return nil, nil, nil
 	}
 	usable = make([]T, 0, len(raws))
 	for _, raw := range raws {
 		var record T
-		switch err := P(&record).read(c, raw); {
+		switch err := P(&record).read(a, raw); {
 		case err == nil:
 			usable = append(usable, record)
 		case errors.As(err, new(foreignError)):

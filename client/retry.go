@@ -85,7 +85,8 @@ func retryPost(ctx context.Context, resp *http.Response, err error) (bool, error
 // final says of an error that trying again cannot help.
 func final(err error) bool {
 	var cert *tls.CertificateVerificationError
-	return errors.As(err, &cert) || errors.Is(err, errTooLarge) || errors.Is(err, errOverLimit) || errors.As(err, new(*NotAskedError))
+	return errors.As(err, &cert) || errors.Is(err, errTooLarge) || errors.Is(err, errOverMost) || errors.Is(err, errNoRoom) ||
+		errors.Is(err, errOverLimit) || errors.As(err, new(*NotAskedError))
 }
 
 // fits reports whether the wait that ABEJA asks for ends before the caller's deadline.

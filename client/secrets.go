@@ -41,7 +41,7 @@ type Secret struct {
 	Odd bool `json:"odd,omitempty"`
 }
 
-func (s *Secret) read(c *Client, raw []byte) error {
+func (s *Secret) read(a *asked, raw []byte) error {
 	wire := struct {
 		*Secret
 		ExpiredAt lenientTime       `json:"expired_at"`
@@ -53,11 +53,11 @@ func (s *Secret) read(c *Client, raw []byte) error {
 	s.ExpiredAt, s.CreatedAt, s.UpdatedAt = wire.ExpiredAt.Time, wire.CreatedAt.Time, wire.UpdatedAt.Time
 	s.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd
 	var err error
-	s.Versions, s.OddVersions, err = readEach[Version](c, wire.Versions)
+	s.Versions, s.OddVersions, err = readEach[Version](a, wire.Versions)
 	switch {
 	case err != nil:
 		return err
-	case s.OrganizationID != "" && s.OrganizationID != c.organizationID:
+	case s.OrganizationID != "" && s.OrganizationID != a.organizationID:
 		return foreignError("the answer holds a secret of another organization")
 	case broken != nil:
 		return errNotJSON
@@ -80,6 +80,9 @@ func (s *Secret) read(c *Client, raw []byte) error {
 type ReadOptions struct {
 	// Values asks for the values of the versions in the answer.
 	Values bool
+	// MaxBytes is how many bytes the answer may have, in JSON; 0: as many as any of ABEJA's. A larger one is
+	// not read to its end, and is ErrLarge.
+	MaxBytes int64
 }
 
 func (o ReadOptions) query() url.Values {
@@ -127,7 +130,7 @@ type SecretPage struct {
 	Odd []Secret `json:"odd,omitempty"`
 }
 
-func (p *SecretPage) read(c *Client, raw []byte) error {
+func (p *SecretPage) read(a *asked, raw []byte) error {
 	wire := struct {
 		*SecretPage
 		Secrets []json.RawMessage `json:"secrets"`
@@ -135,11 +138,11 @@ func (p *SecretPage) read(c *Client, raw []byte) error {
 	if json.Unmarshal(raw, &wire) != nil {
 		return errNotJSON
 	}
-	if p.OrganizationID != c.organizationID || wire.Secrets == nil {
+	if p.OrganizationID != a.organizationID || wire.Secrets == nil {
 		return errors.New("the answer is not a list of the organization's secrets")
 	}
 	var err error
-	p.Secrets, p.Odd, err = readEach[Secret](c, wire.Secrets)
+	p.Secrets, p.Odd, err = readEach[Secret](a, wire.Secrets)
 	return err
 }
 
@@ -150,7 +153,7 @@ func (c *Client) ListSecrets(ctx context.Context, opts ListOptions) (*SecretPage
 		return nil, err
 	}
 	var page SecretPage
-	if err := c.do(ctx, call{op: OpListSecrets, method: http.MethodGet, path: "/secrets", query: q, answer: &page}); err != nil {
+	if err := c.do(ctx, call{op: OpListSecrets, method: http.MethodGet, path: "/secrets", query: q, options: opts.ReadOptions, answer: &page}); err != nil {
 		return nil, err
 	}
 	return &page, nil
@@ -158,7 +161,7 @@ func (c *Client) ListSecrets(ctx context.Context, opts ListOptions) (*SecretPage
 
 // GetSecret returns one secret with its versions.
 func (c *Client) GetSecret(ctx context.Context, id string, opts ReadOptions) (*Secret, error) {
-	return c.secret(ctx, call{op: OpGetSecret, method: http.MethodGet, query: opts.query()}, id)
+	return c.secret(ctx, call{op: OpGetSecret, method: http.MethodGet, query: opts.query(), options: opts}, id)
 }
 
 // NewSecret is what a secret is created with.
@@ -285,7 +288,7 @@ func (c *Client) secret(ctx context.Context, k call, id string) (*Secret, error)
 // message is the answer to a DELETE. That it is a JSON object, and no proxy's page, is enough.
 type message struct{}
 
-func (m *message) read(_ *Client, raw []byte) error {
+func (m *message) read(_ *asked, raw []byte) error {
 	if json.Unmarshal(raw, m) != nil {
 		return errNotJSON
 	}

@@ -36,7 +36,7 @@ type Version struct {
 }
 
 // read decodes a version as far as it can be understood, also where it returns an error.
-func (v *Version) read(c *Client, raw []byte) error {
+func (v *Version) read(a *asked, raw []byte) error {
 	wire := struct {
 		*Version
 		CreatedAt lenientTime  `json:"created_at"`
@@ -50,7 +50,7 @@ func (v *Version) read(c *Client, raw []byte) error {
 		v.Number = 0
 	}
 	switch {
-	case v.OrganizationID != "" && v.OrganizationID != c.organizationID:
+	case v.OrganizationID != "" && v.OrganizationID != a.organizationID:
 		return foreignError("the answer holds a version of another organization")
 	case broken != nil:
 		return errNotJSON
@@ -73,7 +73,7 @@ type VersionPage struct {
 	Odd []Version `json:"odd,omitempty"`
 }
 
-func (p *VersionPage) read(c *Client, raw []byte) error {
+func (p *VersionPage) read(a *asked, raw []byte) error {
 	wire := struct {
 		*VersionPage
 		Versions []json.RawMessage `json:"versions"`
@@ -85,7 +85,7 @@ func (p *VersionPage) read(c *Client, raw []byte) error {
 		return errors.New("the answer is not a list of versions")
 	}
 	var err error
-	p.Versions, p.Odd, err = readEach[Version](c, wire.Versions)
+	p.Versions, p.Odd, err = readEach[Version](a, wire.Versions)
 	return err
 }
 
@@ -100,7 +100,7 @@ func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOpt
 		return nil, err
 	}
 	var page VersionPage
-	if err := c.do(ctx, call{op: OpListVersions, method: http.MethodGet, path: path, query: q, answer: &page}); err != nil {
+	if err := c.do(ctx, call{op: OpListVersions, method: http.MethodGet, path: path, query: q, options: opts.ReadOptions, answer: &page}); err != nil {
 		return nil, err
 	}
 	for _, versions := range [][]Version{page.Versions, page.Odd} {
@@ -115,11 +115,7 @@ func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOpt
 
 // GetVersion returns one version.
 func (c *Client) GetVersion(ctx context.Context, secretID, versionID string, opts ReadOptions) (*Version, error) {
-	v, err := c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query()}, secretID, versionID)
-	if err == nil && opts.Values && v.Odd && v.Value == nil {
-		return nil, &Error{Op: OpGetVersion, Status: http.StatusOK, Err: errors.New("the version has no value that can be understood")}
-	}
-	return v, err
+	return c.version(ctx, call{op: OpGetVersion, method: http.MethodGet, query: opts.query(), options: opts}, secretID, versionID)
 }
 
 // CreateVersion adds a version with a new value to a secret, which must not be empty. It is sent once: after an
