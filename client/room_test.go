@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -285,4 +286,21 @@ func TestAnAnswerLargerThanTheCallerAllowsIsGivenUp(t *testing.T) {
 	refusal := always(404, `{"error_description":"there is no such secret"}`)
 	_, err := newClient(t, refusal).GetSecret(t.Context(), secretID, ReadOptions{MaxBytes: 1})
 	require.ErrorContains(t, err, "there is no such secret", "a refusal is read all the same")
+}
+
+func TestOfTheValuesOnlyThoseAreKeptThatAreWanted(t *testing.T) {
+	t.Parallel()
+	version := func(n int) string {
+		return fmt.Sprintf(`{"id":"%d","version":%d,"status":"active","value":%q}`, n, n, []string{"", "YQ==", "Yg==", "YWI="}[n])
+	}
+	answer := strings.Replace(secretJSON, versionJSON, version(1)+","+version(2)+","+version(3)+`,{"id":"4","version":4}`, 1)
+	secret, err := newClient(t, always(200, answer)).GetSecret(t.Context(), secretID, ReadOptions{Values: true, Keep: func(value []byte) bool {
+		return value[0] == 'a'
+	}})
+	require.NoError(t, err)
+	require.Len(t, secret.Versions, 4)
+	for i, want := range []string{"a", "", "ab", ""} {
+		require.Equal(t, want, string(secret.Versions[i].Value))
+		require.False(t, secret.Versions[i].Odd)
+	}
 }

@@ -83,6 +83,9 @@ type ReadOptions struct {
 	// MaxBytes is how many bytes the answer may have, in JSON; 0: as many as any of ABEJA's. A larger one is
 	// not read to its end, and is ErrLarge.
 	MaxBytes int64
+	// Keep, when set, says of each value whether it is wanted. In place of the others there is nil, so that
+	// they take no memory.
+	Keep func(value []byte) bool
 }
 
 func (o ReadOptions) query() url.Values {

@@ -46,6 +46,9 @@ func (v *Version) read(a *asked, raw []byte) error {
 	broken := json.Unmarshal(raw, &wire)
 	v.CreatedAt, v.UpdatedAt, v.Value = wire.CreatedAt.Time, wire.UpdatedAt.Time, wire.Value.bytes
 	v.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd || wire.Value.odd
+	if v.Value != nil && a.Keep != nil && !a.Keep(v.Value) {
+		v.Value = nil
+	}
 	if v.Number < 1 || v.Number > math.MaxInt32 {
 		v.Number = 0
 	}
