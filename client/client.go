@@ -37,6 +37,9 @@ const (
 	// gives up after 15 minutes. Both together are the time of a first try with DefaultTimeout.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
+	// unread bounds how much of an answer over HTTP/2 may come before it is read, and waits in memory: by
+	// default it is 4 MiB of each. At 20 ms to ABEJA it lets 12 MB/s through for each answer.
+	unread = 256 << 10
 )
 
 // Config says which organization to reach, where, and as whom.
@@ -221,7 +224,7 @@ func newTransport(caCert string) (*http.Transport, error) {
 	t.MaxIdleConnsPerHost = maxConns
 	t.MaxConnsPerHost = maxConns
 	t.HTTP2 = &http.HTTP2Config{
-		SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter,
+		SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter, MaxReceiveBufferPerStream: unread,
 	}
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if caCert != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -303,4 +304,42 @@ func TestOfTheValuesOnlyThoseAreKeptThatAreWanted(t *testing.T) {
 		require.Equal(t, want, string(secret.Versions[i].Value))
 		require.False(t, secret.Versions[i].Odd)
 	}
+}
+
+// What comes over HTTP/2 before it is read waits in the process's memory.
+func TestAnHTTP2ServerMaySendLittleOfAnAnswerBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	transport, err := newTransport("")
+	require.NoError(t, err)
+	defer transport.CloseIdleConnections()
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	here, there := net.Pipe()
+	defer there.Close()
+	transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return here, nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	var call sync.WaitGroup
+	call.Go(func() {
+		c := newClient(t, transport, func(cfg *Config) { cfg.BaseURL = "http://abeja.example" })
+		require.Error(t, callOf(OpGetSecret)(ctx, c))
+	})
+	defer call.Wait()
+	defer cancel()
+
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	head := make([]byte, len(preface)+9)
+	_, err = io.ReadFull(there, head)
+	require.NoError(t, err)
+	length := int(head[len(preface)])<<16 | int(head[len(preface)+1])<<8 | int(head[len(preface)+2])
+	settings := make([]byte, length)
+	_, err = io.ReadFull(there, settings)
+	require.NoError(t, err)
+	go io.Copy(io.Discard, there)
+	window := 0
+	for ; len(settings) >= 6; settings = settings[6:] {
+		if settings[0] == 0 && settings[1] == 4 { // SETTINGS_INITIAL_WINDOW_SIZE
+			window = int(settings[2])<<24 | int(settings[3])<<16 | int(settings[4])<<8 | int(settings[5])
+		}
+	}
+	require.Equal(t, unread, window)
 }
