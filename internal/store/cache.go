@@ -33,8 +33,8 @@ func (f Freshness) bounds() (secrets, bytes int) {
 	return 0, 0
 }
 
-// cache keeps secrets that were read, each with all its versions as they came in one answer: what
-// one answer says of a secret is never mixed with another's. The zero value keeps nothing.
+// cache keeps secrets that were read, each with all its versions as they came in one answer, or of a large
+// secret in two that agree: what one answer says of a secret is never mixed with another's. The zero value keeps nothing.
 type cache struct {
 	mu      sync.Mutex
 	records *simplelru.LRU[string, record] // by name; nil when nothing is kept
@@ -48,6 +48,9 @@ type record struct {
 	asked  time.Time
 	seq    uint64 // of the organization when it was asked for
 	odd    int    // records in it that could not be understood in full
+	// partial says that not all values were asked for: only that of the version with the id in only, if any.
+	partial bool
+	only    string
 }
 
 func (r record) bytes() int {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -13,6 +14,7 @@ type identity struct {
 	organization *Organization
 	names        directory
 	values       cache
+	large        *lru.Cache[string, int] // by id, secrets that are too large to be read whole, and how many versions they have
 	calls        singleflight.Group
 	renewing     sync.Map      // names of secrets that are asked for in the background
 	refusals     marks         // of names that ABEJA has refused to this user
@@ -23,6 +25,7 @@ type identity struct {
 
 func newIdentity(o *Organization) *identity {
 	id := &identity{organization: o, users: make(map[*Store]bool)}
+	id.large, _ = lru.New[string, int](maxLarge)
 	id.names.identity = id
 	id.names.init()
 	return id

@@ -64,15 +64,15 @@ func ValueOf(v *client.Version) ([]byte, error) {
 	return v.Value, nil
 }
 
-// oddRecords counts the records in one of a secret that was read with its values, its own among them,
-// that could not be understood in full. That an inactive version has no value is not known to be odd.
-func oddRecords(s *client.Secret) int {
-	n := len(s.OddVersions)
-	if s.Odd {
+// oddRecords counts the records in one of a secret, its own among them, that could not be understood in full.
+// That an inactive version has no value is not known to be odd.
+func (r record) oddRecords() int {
+	n := len(r.secret.OddVersions)
+	if r.secret.Odd {
 		n++
 	}
-	for i := range s.Versions {
-		if v := &s.Versions[i]; v.Odd || len(v.Value) == 0 && v.Status == client.Active {
+	for i := range r.secret.Versions {
+		if v := &r.secret.Versions[i]; v.Odd || len(v.Value) == 0 && v.Status == client.Active && r.has(v) {
 			n++
 		}
 	}

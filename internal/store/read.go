@@ -136,7 +136,7 @@ func (s *Store) kept(name string, r Ref, p Pick, age time.Duration) (Reading, bo
 		return Reading{}, false
 	}
 	v, err := p.read(kept.secret)
-	if v == nil || err != nil {
+	if v == nil || err != nil || !kept.has(v) {
 		return Reading{}, false
 	}
 	return Reading{Name: name[len(s.prefix):], Secret: kept.secret, Version: v, Odd: kept.odd, Stale: old}, true
@@ -154,24 +154,21 @@ func (p Pick) read(s *client.Secret) (*client.Version, error) {
 }
 
 // ask reads at ABEJA, sharing calls with those who ask for the same what, and keeps the answer as old as
-// the call that it shared.
+// the call that it shared. Of a secret that is not large the same call does for all its versions.
 func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Reading, err error) {
+	fetch := func(ctx context.Context, name, id string) (record, error) {
+		return shared(ctx, s, what, name, id, s.fetch)
+	}
 	err = s.withID(ctx, r, func(name, id string) error {
-		got, err := shared(ctx, s, what, name, id, func(ctx context.Context, name, id string) (record, error) {
-			got := record{asked: time.Now(), seq: s.organization.seq.Load()}
-			var err error
-			if got.secret, err = s.get(ctx, name, id); err != nil {
-				if !abejaFails(err) && ctx.Err() == nil {
-					s.identity.refused(name)
-				}
-				return got, err
+		got, err := shared(ctx, s, fmt.Sprint(what, " ", int(p)), name, id, func(ctx context.Context, name, id string) (record, error) {
+			got, err := s.get(ctx, name, id, p, fetch)
+			switch {
+			case err == nil:
+				s.keep(name, got)
+			case !abejaFails(err) && ctx.Err() == nil:
+				s.identity.refused(name)
 			}
-			got.odd = oddRecords(got.secret)
-			size, _ := s.fresh.bounds()
-			if _, odd := Current.read(got.secret); size > 0 && odd == nil { // else what was kept before is of more use
-				s.identity.keep(name, got)
-			}
-			return got, nil
+			return got, err
 		})
 		if err != nil {
 			return err
@@ -189,6 +186,14 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 		return &NoVersionError{Newest: newestNumber(got.secret.Versions), Secret: got.secret}
 	})
 	return reading, err
+}
+
+// keep keeps an answer that has the current value. Another one is of less use than what was kept before.
+func (s *Store) keep(name string, got record) {
+	size, _ := s.fresh.bounds()
+	if _, odd := Current.read(got.secret); size > 0 && odd == nil && (!got.partial || got.only != "") {
+		s.identity.keep(name, got)
+	}
 }
 
 // abejaFails reports whether ABEJA could not answer, rather than refused to.

@@ -228,15 +228,6 @@ func (s *Store) confirm(ctx context.Context, name, id string) error {
 	return err
 }
 
-// get reads a secret with all its versions and their values.
-func (s *Store) get(ctx context.Context, name, id string) (*client.Secret, error) {
-	secret, err := s.secret(ctx, name, id, client.ReadOptions{Values: true})
-	if err == nil {
-		s.identity.names.read(id, oddRecords(secret) > 0)
-	}
-	return secret, err
-}
-
 // secret asks for a secret. It must have the name, and no version twice.
 func (s *Store) secret(ctx context.Context, name, id string, o client.ReadOptions) (*client.Secret, error) {
 	secret, err := s.client.GetSecret(ctx, id, o)

@@ -79,10 +79,11 @@ func (s *Store) madeBefore(ctx context.Context, n client.NewSecret) (*client.Sec
 	if !known {
 		return nil, nil
 	}
-	secret, err := s.get(ctx, n.Name, id)
+	got, err := s.get(ctx, n.Name, id, Newest, s.fetch)
 	if err != nil {
 		return nil, err
 	}
+	secret := got.secret
 	v, err := Newest.read(secret)
 	switch {
 	case err != nil:
@@ -132,14 +133,21 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 			}
 			return err
 		}
-		get, look := s.get, Pick.read
+		var got record
+		var err error
+		look := Pick.From
 		if u.Value == nil && u.Derive == nil {
-			get, look = s.describe, Pick.From
+			got.secret, err = s.describe(ctx, name, id)
+		} else {
+			got, err = s.get(ctx, name, id, u.Against, s.fetch)
+			if u.CAS == nil { // else the number alone makes the write safe to repeat, also where the value is odd
+				look = Pick.read
+			}
 		}
-		secret, err := get(ctx, name, id)
 		if err != nil {
 			return err
 		}
+		secret := got.secret
 		before, err := numberOf(u.Against, secret)
 		if err != nil {
 			return err
@@ -153,14 +161,15 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 			}
 		}
 		w = WriteResult{ID: id, Description: secret.Description, Version: before}
-		if u.CAS != nil {
-			look = Pick.From // the number alone makes the write safe to repeat, also where the value is odd
-		}
 		v, err := look(u.Against, secret)
 		if err != nil {
 			return err
 		}
-		if value := u.asStored(secret.Versions); value != nil && !holds(v, value) {
+		value, err := s.asStored(ctx, u, got)
+		if err != nil {
+			return err
+		}
+		if value != nil && !holds(v, value) {
 			if v, err = s.addVersion(ctx, secret, value); err != nil {
 				return err
 			}
@@ -181,14 +190,32 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 }
 
 // asStored returns the value in the form in which one of the versions has it, or as it is.
-func (u *Update) asStored(versions []client.Version) []byte {
-	value, newest := u.Value, 0
-	for _, v := range versions {
-		if u.Same != nil && v.Number > newest && len(v.Value) > 0 && u.Same(v.Value) {
-			value, newest = v.Value, v.Number
+func (s *Store) asStored(ctx context.Context, u Update, got record) ([]byte, error) {
+	if u.Same == nil {
+		return u.Value, nil
+	}
+	v := u.newestSame(got.secret.Versions)
+	if v == nil && got.partial {
+		all, err := s.secret(ctx, got.secret.Name, got.secret.ID, client.ReadOptions{Values: true, Keep: u.Same})
+		if err != nil {
+			return nil, err
+		}
+		v = u.newestSame(all.Versions)
+	}
+	if v == nil {
+		return u.Value, nil
+	}
+	return v.Value, nil
+}
+
+func (u *Update) newestSame(versions []client.Version) (newest *client.Version) {
+	for i := range versions {
+		v := &versions[i]
+		if (newest == nil || v.Number > newest.Number) && len(v.Value) > 0 && u.Same(v.Value) {
+			newest = v
 		}
 	}
-	return value
+	return newest
 }
 
 func (s *Store) updateSecret(ctx context.Context, name, id string, u client.SecretUpdate) (*client.Secret, error) {
@@ -200,11 +227,11 @@ func (s *Store) addVersion(ctx context.Context, before *client.Secret, value []b
 	return once(ctx, func() (*client.Version, error) {
 		return change(s, before.Name, func() (*client.Version, error) { return s.client.CreateVersion(ctx, before.ID, value) })
 	}, func() (*client.Version, error) {
-		after, err := s.get(ctx, before.Name, before.ID)
+		after, err := s.get(ctx, before.Name, before.ID, Newest, s.fetch)
 		if err != nil {
 			return nil, err
 		}
-		v, err := Newest.read(after)
+		v, err := Newest.read(after.secret)
 		if holds(v, value) && (newest == nil || v.Number > newest.Number) {
 			return v, nil
 		}
