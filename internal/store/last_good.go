@@ -80,6 +80,8 @@ type onShelf struct {
 	Asked  time.Time     `json:"asked"`
 	Odd    int           `json:"odd"`
 	Secret client.Secret `json:"secret"`
+	// Only is the id of the one version whose value was asked for; "" if all were.
+	Only string `json:"only,omitempty"`
 }
 
 // OpenLastGood reads the index from the shelf. failed is told when the shelf begins to fail later.
@@ -168,7 +170,8 @@ func (g *LastGood) load(ctx context.Context, name string, age time.Duration, seq
 	if now := time.Now(); found.Asked.After(now) {
 		found.Asked = now
 	}
-	return record{secret: &found.Secret, asked: found.Asked, seq: seq, odd: found.Odd}, young(found.Asked, age)
+	r := record{secret: &found.Secret, asked: found.Asked, seq: seq, odd: found.Odd, partial: found.Only != "", only: found.Only}
+	return r, young(found.Asked, age)
 }
 
 // take has a value put on the shelf soon: ABEJA has just given it.
@@ -194,7 +197,7 @@ func (g *LastGood) put(ctx context.Context, name string, r record, since func(st
 	if since(name) > r.seq {
 		return false, nil
 	}
-	value := onShelf{Odd: r.odd, Secret: onlyCurrent(*r.secret)}
+	value := onShelf{Odd: r.odd, Secret: onlyCurrent(*r.secret), Only: r.only}
 	sum := value.sum()
 	i := bucketOf(name)
 	g.mu.Lock()

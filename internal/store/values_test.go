@@ -292,3 +292,18 @@ func TestWritesOfALargeSecretCompareAsThoseOfAnyOther(t *testing.T) {
 		require.Equal(t, 1, sim.Count(simulator.CreateVersion))
 	})
 }
+
+func TestOfALargeSecretTheShelfAnswersOnlyForWhatWasAskedFor(t *testing.T) {
+	keeping(t, func(t *testing.T, sim *simulator.Simulator, shelf *memory, s *Store) {
+		sim.Delete("db")
+		large(sim, "db")
+		sim.SetStatus("db", versionsOfLarge, "inactive")
+		requireVersion(t, s, Current, versionsOfLarge-1)
+		settle()
+		sim.AddFault(simulator.Fault{Kind: simulator.FaultCut})
+		s = restart(t, sim, shelf, s)
+		require.Equal(t, string(ofVersion(versionsOfLarge-1)), value(t, s, "db"))
+		_, err := s.Read(t.Context(), ByName("db"), Newest)
+		require.True(t, abejaFails(err), "that it has no value is not known: %v", err)
+	})
+}
