@@ -157,6 +157,7 @@ func (b *backend) newMount(c config) (*mount, error) {
 		Timeout:        c.RequestTimeout,
 		MaxRetries:     c.MaxRetries,
 		Limiter:        organization.Limiter(),
+		Room:           organization.Room(),
 		Gate:           organization.Gate(),
 		UserAgent:      "vault-plugin-secrets-abeja/" + b.build.Version,
 		Transport:      b.build.Transport,

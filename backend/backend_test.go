@@ -80,11 +80,15 @@ func newUnconfigured(t *testing.T, o simulator.Options) *engine {
 	return e
 }
 
-// inMemory makes a configured mount that reaches ABEJA without a network, for a bubble with fake time.
-func inMemory(t *testing.T) *engine {
+// inMemory makes a configured mount that reaches ABEJA without a network, for a bubble with fake time. What is
+// given stands between the two.
+func inMemory(t *testing.T, between ...func(http.RoundTripper) http.RoundTripper) *engine {
 	t.Helper()
 	e := &engine{t: t, sim: simulator.New(simulator.Options{Token: pat, AuthToken: authToken}), storage: &storage{}, log: &enginetest.Log{}, url: "http://127.0.0.1"}
 	e.transport = e.sim.Transport()
+	for _, stands := range between {
+		e.transport = stands(e.transport)
+	}
 	e.backend = e.start()
 	t.Cleanup(func() { e.backend.Cleanup(t.Context()) })
 	e.write("config", e.config()).ok()

@@ -149,7 +149,8 @@ func (m *metrics) attempt(a client.Attempt) {
 // callFailed keeps an error that is ABEJA's or the connection's, not the caller's. ABEJA's own
 // words are left out: they may hold the name of a secret.
 func (m *metrics) callFailed(e *client.Error) {
-	if errors.Is(e, client.ErrNotFound) || errors.Is(e, client.ErrConflict) || errors.Is(e, client.ErrInvalid) {
+	if errors.Is(e, client.ErrNotFound) || errors.Is(e, client.ErrConflict) || errors.Is(e, client.ErrInvalid) ||
+		errors.Is(e, client.ErrLarge) {
 		return
 	}
 	told := client.Error{Op: e.Op, Status: e.Status, Err: e.Err}

@@ -15,7 +15,16 @@ import (
 type Registry struct {
 	mu            sync.Mutex
 	organizations map[[2]string]*Organization
+	room          *client.Room
 }
+
+// room is how many bytes of ABEJA's answers the process holds at the same time, and roomOfOne how many those of
+// one organization may have: while its answers trickle, others still have the rest. Each byte takes two or
+// three until it is decoded.
+const (
+	room      = 32 << 20
+	roomOfOne = 16 << 20
+)
 
 // Organization returns the organization with this id at the API with this URL. It lives as long as
 // the registry: a writer must meet the lock of another whatever was configured between them.
@@ -25,10 +34,10 @@ func (r *Registry) Organization(apiURL, id string) *Organization {
 	key := [2]string{apiURL, id}
 	o := r.organizations[key]
 	if o == nil {
-		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 1), breaker: newBreaker()}
 		if r.organizations == nil {
-			r.organizations = make(map[[2]string]*Organization)
+			r.organizations, r.room = make(map[[2]string]*Organization), client.NewRoom(room, nil)
 		}
+		o = &Organization{limiter: rate.NewLimiter(rate.Inf, 1), room: client.NewRoom(roomOfOne, r.room), breaker: newBreaker()}
 		r.organizations[key] = o
 	}
 	return o
@@ -39,6 +48,7 @@ func (r *Registry) Organization(apiURL, id string) *Organization {
 // has shown to another's user.
 type Organization struct {
 	limiter *rate.Limiter
+	room    *client.Room
 	breaker *breaker
 	locks   locks  // of writers, by the secret's name
 	marks   marks  // of writes, by the secret's name
@@ -56,6 +66,10 @@ type Organization struct {
 // Limiter is for the clients of the organization: requests count together, whichever mount sends
 // them. The lowest limit of the stores that are open holds for all.
 func (o *Organization) Limiter() *rate.Limiter { return o.limiter }
+
+// Room is for the clients of the organization: it bounds the bytes of answers that all mounts of the process
+// hold at the same time.
+func (o *Organization) Room() *client.Room { return o.room }
 
 // Gate is for the clients of the organization: while ABEJA fails it lets through one request now and
 // then, whichever mount sends it.

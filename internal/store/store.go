@@ -48,7 +48,7 @@ type Store struct {
 
 // Options are how a mount views an organization.
 type Options struct {
-	// Client reaches the organization. It should have its Limiter and Gate.
+	// Client reaches the organization. It should have its Limiter, Room and Gate.
 	Client *client.Client
 	// Prefix is what the names of the secrets begin with that are shown, without it.
 	Prefix string
