@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -23,5 +25,18 @@ func BenchmarkRefusedValue(b *testing.B) {
 				clean(words, looks(string(value)), nil)
 			}
 		})
+	}
+}
+
+// BenchmarkSecretWithValues is what an answer costs with the values of 5 versions of 64 KiB.
+func BenchmarkSecretWithValues(b *testing.B) {
+	version := strings.Replace(versionJSON, `"version":1`, `"version":1,"value":"`+base64.StdEncoding.EncodeToString(make([]byte, 64<<10))+`"`, 1)
+	answer := strings.Replace(secretJSON, versionJSON, strings.Repeat(version+",", 4)+version, 1)
+	c := newClient(b, &server{answer: func(int, *http.Request) (*http.Response, error) { return told(answer), nil }})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.GetSecret(b.Context(), secretID, ReadOptions{Values: true}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -318,7 +318,12 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 	if resp.StatusCode == http.StatusNoContent {
 		body.bytes = []byte("{}") // a DELETE's message may be missing; what else is, read finds
 	}
-	if err := k.answer.read(&asked{c.organizationID, k.options}, body.bytes); err != nil {
+	err = k.answer.read(body.bytes)
+	accepted := k.answer.accept(&asked{c.organizationID, k.options})
+	if err == nil || errors.As(accepted, new(foreignError)) {
+		err = accepted
+	}
+	if err != nil {
 		return &Error{Op: k.op, Status: resp.StatusCode, Err: err}
 	}
 	return nil

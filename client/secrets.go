@@ -41,24 +41,19 @@ type Secret struct {
 	Odd bool `json:"odd,omitempty"`
 }
 
-func (s *Secret) read(a *asked, raw []byte) error {
+func (s *Secret) read(raw []byte) error {
 	wire := struct {
 		*Secret
-		ExpiredAt lenientTime       `json:"expired_at"`
-		CreatedAt lenientTime       `json:"created_at"`
-		UpdatedAt lenientTime       `json:"updated_at"`
-		Versions  []json.RawMessage `json:"versions"`
+		ExpiredAt lenientTime                 `json:"expired_at"`
+		CreatedAt lenientTime                 `json:"created_at"`
+		UpdatedAt lenientTime                 `json:"updated_at"`
+		Versions  []record[Version, *Version] `json:"versions"`
 	}{Secret: s}
 	broken := json.Unmarshal(raw, &wire)
 	s.ExpiredAt, s.CreatedAt, s.UpdatedAt = wire.ExpiredAt.Time, wire.CreatedAt.Time, wire.UpdatedAt.Time
 	s.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd
-	var err error
-	s.Versions, s.OddVersions, err = readEach[Version](a, wire.Versions)
+	s.Versions, s.OddVersions = sorted(wire.Versions)
 	switch {
-	case err != nil:
-		return err
-	case s.OrganizationID != "" && s.OrganizationID != a.organizationID:
-		return foreignError("the answer holds a secret of another organization")
 	case broken != nil:
 		return errNotJSON
 	case !ValidID(s.ID) || s.Name == "" || s.OrganizationID == "":
@@ -66,9 +61,19 @@ func (s *Secret) read(a *asked, raw []byte) error {
 	case wire.ExpiredAt.odd: // must not be taken for none
 		return errors.New("the answer holds a secret whose expired_at is not a time")
 	}
+	return nil
+}
+
+func (s *Secret) accept(a *asked) error {
+	if err := acceptEach(a, s.Versions, s.OddVersions); err != nil {
+		return err
+	}
+	if s.OrganizationID != "" && s.OrganizationID != a.organizationID {
+		return foreignError("the answer holds a secret of another organization")
+	}
 	for _, versions := range [][]Version{s.Versions, s.OddVersions} {
 		for i := range versions {
-			if id := versions[i].SecretID; id != "" && id != s.ID {
+			if id := versions[i].SecretID; id != "" && id != s.ID && ValidID(s.ID) {
 				return errOtherSecret
 			}
 		}
@@ -133,20 +138,23 @@ type SecretPage struct {
 	Odd []Secret `json:"odd,omitempty"`
 }
 
-func (p *SecretPage) read(a *asked, raw []byte) error {
+func (p *SecretPage) read(raw []byte) error {
 	wire := struct {
 		*SecretPage
-		Secrets []json.RawMessage `json:"secrets"`
+		Secrets []record[Secret, *Secret] `json:"secrets"`
 	}{SecretPage: p}
 	if json.Unmarshal(raw, &wire) != nil {
 		return errNotJSON
 	}
-	if p.OrganizationID != a.organizationID || wire.Secrets == nil {
+	p.Secrets, p.Odd = sorted(wire.Secrets)
+	return nil
+}
+
+func (p *SecretPage) accept(a *asked) error {
+	if p.OrganizationID != a.organizationID || p.Secrets == nil {
 		return errors.New("the answer is not a list of the organization's secrets")
 	}
-	var err error
-	p.Secrets, p.Odd, err = readEach[Secret](a, wire.Secrets)
-	return err
+	return acceptEach(a, p.Secrets, p.Odd)
 }
 
 // ListSecrets returns one page of the organization's secrets.
@@ -291,9 +299,11 @@ func (c *Client) secret(ctx context.Context, k call, id string) (*Secret, error)
 // message is the answer to a DELETE. That it is a JSON object, and no proxy's page, is enough.
 type message struct{}
 
-func (m *message) read(_ *asked, raw []byte) error {
+func (m *message) read(raw []byte) error {
 	if json.Unmarshal(raw, m) != nil {
 		return errNotJSON
 	}
 	return nil
 }
+
+func (m *message) accept(*asked) error { return nil }

@@ -36,7 +36,7 @@ type Version struct {
 }
 
 // read decodes a version as far as it can be understood, also where it returns an error.
-func (v *Version) read(a *asked, raw []byte) error {
+func (v *Version) read(raw []byte) error {
 	wire := struct {
 		*Version
 		CreatedAt lenientTime  `json:"created_at"`
@@ -46,19 +46,24 @@ func (v *Version) read(a *asked, raw []byte) error {
 	broken := json.Unmarshal(raw, &wire)
 	v.CreatedAt, v.UpdatedAt, v.Value = wire.CreatedAt.Time, wire.UpdatedAt.Time, wire.Value.bytes
 	v.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd || wire.Value.odd
-	if v.Value != nil && a.Keep != nil && !a.Keep(v.Value) {
-		v.Value = nil
-	}
 	if v.Number < 1 || v.Number > math.MaxInt32 {
 		v.Number = 0
 	}
 	switch {
-	case v.OrganizationID != "" && v.OrganizationID != a.organizationID:
-		return foreignError("the answer holds a version of another organization")
 	case broken != nil:
 		return errNotJSON
 	case !ValidID(v.ID) || v.Number == 0:
 		return errors.New("the answer holds a version without id or number")
+	}
+	return nil
+}
+
+func (v *Version) accept(a *asked) error {
+	if v.OrganizationID != "" && v.OrganizationID != a.organizationID {
+		return foreignError("the answer holds a version of another organization")
+	}
+	if v.Value != nil && a.Keep != nil && !a.Keep(v.Value) {
+		v.Value = nil
 	}
 	return nil
 }
@@ -76,10 +81,10 @@ type VersionPage struct {
 	Odd []Version `json:"odd,omitempty"`
 }
 
-func (p *VersionPage) read(a *asked, raw []byte) error {
+func (p *VersionPage) read(raw []byte) error {
 	wire := struct {
 		*VersionPage
-		Versions []json.RawMessage `json:"versions"`
+		Versions []record[Version, *Version] `json:"versions"`
 	}{VersionPage: p}
 	if json.Unmarshal(raw, &wire) != nil {
 		return errNotJSON
@@ -87,10 +92,11 @@ func (p *VersionPage) read(a *asked, raw []byte) error {
 	if wire.Versions == nil {
 		return errors.New("the answer is not a list of versions")
 	}
-	var err error
-	p.Versions, p.Odd, err = readEach[Version](a, wire.Versions)
-	return err
+	p.Versions, p.Odd = sorted(wire.Versions)
+	return nil
 }
+
+func (p *VersionPage) accept(a *asked) error { return acceptEach(a, p.Versions, p.Odd) }
 
 // ListVersions returns one page of a secret's versions.
 func (c *Client) ListVersions(ctx context.Context, secretID string, opts ListOptions) (*VersionPage, error) {
