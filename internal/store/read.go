@@ -17,7 +17,7 @@ type Reading struct {
 	// Name is the secret's name, without the store's prefix.
 	Name string
 	// Secret and Version are shared between callers: never change them. The secret's own Name has
-	// the prefix, and its Versions are all that there are.
+	// the prefix, and its Versions are all that there are, those besides Version perhaps without their values.
 	Secret *client.Secret
 	// An inactive version may be without a value.
 	Version *client.Version
@@ -165,6 +165,7 @@ func (s *Store) ask(ctx context.Context, what string, r Ref, p Pick) (reading Re
 			switch {
 			case err == nil:
 				s.keep(name, got)
+				got = got.without(p)
 			case !abejaFails(err) && ctx.Err() == nil:
 				s.identity.refused(name)
 			}

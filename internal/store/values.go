@@ -83,6 +83,24 @@ func (s *Store) look(ctx context.Context, name, id string, p Pick, fetch fetch) 
 // has reports whether ABEJA was asked for the value of a version.
 func (r record) has(v *client.Version) bool { return !r.partial || v.ID == r.only }
 
+// without is the record without the values of versions that are not picked: a reader may hold it for long, until
+// a slow client has its answer.
+func (r record) without(p Pick) record {
+	v, err := p.From(r.secret)
+	if r.partial || v == nil || err != nil {
+		return r
+	}
+	secret := *r.secret
+	secret.Versions = slices.Clone(secret.Versions)
+	for i := range secret.Versions {
+		if other := &secret.Versions[i]; other.Number != v.Number {
+			other.Value = nil
+		}
+	}
+	r.secret, r.partial, r.only = &secret, true, v.ID
+	return r
+}
+
 // with is a record without values with that of one version.
 func (r record) with(v *client.Version) record {
 	secret := *r.secret // others share it

@@ -120,6 +120,18 @@ func TestOfALargeSecretOneValueIsAskedFor(t *testing.T) {
 	})
 }
 
+func TestAReaderHoldsNoValueBesidesItsOwn(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", ofVersion(1))
+		sim.AddVersion("db", ofVersion(2))
+		sim.AddVersion("db", ofVersion(3))
+		s.List(t.Context())
+		sim.ResetRequests()
+		together(30, func(i int) { requireVersion(t, s, Pick(1+i%3), 1+i%3) })
+		require.Equal(t, 1, sim.Count(), "though they share a request")
+	})
+}
+
 func TestReadersOfALargeSecretShareTheirRequests(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		large(sim, "db")
