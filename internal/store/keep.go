@@ -188,7 +188,7 @@ func (g *LastGood) next() (name string, r record, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for name, r = range g.pending {
-		delete(g.pending, name)
+		g.dequeue(name)
 		return name, r, true
 	}
 	return "", record{}, false

@@ -567,3 +567,28 @@ func TestWhatACompleteListingNoLongerHasIsNotPutOnTheShelf(t *testing.T) {
 		require.Equal(t, []string{"db"}, shelf.values())
 	})
 }
+
+func TestWhatWaitsForTheShelfIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	g := &LastGood{pending: make(map[string]record)}
+	now := time.Now()
+	take := func(i, size int) {
+		secret := &client.Secret{ID: fmt.Sprint(i), Versions: []client.Version{
+			{ID: "1", Number: 1, Status: client.Active, Value: make([]byte, 10*size)}, {ID: "2", Number: 2, Status: client.Active, Value: make([]byte, size)},
+		}}
+		g.take(fmt.Sprint("secret_", i), record{secret: secret, asked: now.Add(time.Duration(i))})
+		require.LessOrEqual(t, g.waiting, maxPendingBytes)
+	}
+	for i := range 1000 {
+		take(i, 64<<10)
+	}
+	require.Equal(t, maxPendingBytes/(64<<10+2*512), len(g.pending), "the current value of each, and what is told of it")
+	take(0, 32<<10) // in place of the one that waits
+	take(1, 1<<20)  // finds no place
+	require.Len(t, g.pending["secret_1"].secret.Versions[0].Value, 64<<10)
+	for range len(g.pending) {
+		_, _, ok := g.next()
+		require.True(t, ok)
+	}
+	require.Zero(t, g.waiting)
+}

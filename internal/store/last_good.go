@@ -33,8 +33,10 @@ type Shelf interface {
 const (
 	// shelfTimeout bounds what a caller waits for the shelf.
 	shelfTimeout = 5 * time.Second
-	// maxPending bounds the values that wait to be put on the shelf.
-	maxPending = 10_000
+	// maxPending and maxPendingBytes bound the values that wait to be put on the shelf. One that finds no place
+	// is put there when it is read again.
+	maxPending      = 10_000
+	maxPendingBytes = 16 << 20
 	// buckets are the parts of the index: of 100,000 secrets each is some 50 KB. Vault's storages take
 	// 512 KB in one entry, or more.
 	buckets = 256
@@ -56,7 +58,8 @@ type LastGood struct {
 	mu      sync.Mutex
 	index   [buckets]map[string]lastGood // by the name with its prefix
 	dirty   [buckets]bool                // the shelf has not what the index says
-	pending map[string]record            // to be put on the shelf, by name
+	pending map[string]record            // to be put on the shelf, by name; change it with enqueue and dequeue
+	waiting int                          // the bytes of pending
 	doomed  map[string]bool              // names of values that are still to be deleted from the shelf
 	revoked bool                         // ABEJA has refused the credential, and has given no value since
 
@@ -179,16 +182,30 @@ func (g *LastGood) take(name string, r record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.revoked = false
+	current := onlyCurrent(*r.secret)
+	r.secret = &current
 	g.enqueue(name, r)
 }
 
 // enqueue has a value put on the shelf, unless a newer one or too many wait; g.mu is held.
 func (g *LastGood) enqueue(name string, r record) {
 	old, waits := g.pending[name]
-	if waits && old.asked.After(r.asked) || !waits && len(g.pending) >= maxPending {
+	more := r.bytes()
+	if waits {
+		more -= old.bytes()
+	}
+	if waits && old.asked.After(r.asked) || !waits && len(g.pending) >= maxPending || g.waiting+more > maxPendingBytes {
 		return
 	}
-	g.pending[name] = r
+	g.pending[name], g.waiting = r, g.waiting+more
+}
+
+// dequeue ends the wait of a value; g.mu is held.
+func (g *LastGood) dequeue(name string) {
+	if r, waits := g.pending[name]; waits {
+		delete(g.pending, name)
+		g.waiting -= r.bytes()
+	}
 }
 
 // put puts a value on the shelf, unless it is there, or since says that it must no longer be used. What
@@ -197,7 +214,7 @@ func (g *LastGood) put(ctx context.Context, name string, r record, since func(st
 	if since(name) > r.seq {
 		return false, nil
 	}
-	value := onShelf{Odd: r.odd, Secret: onlyCurrent(*r.secret), Only: r.only}
+	value := onShelf{Odd: r.odd, Secret: *r.secret, Only: r.only}
 	sum := value.sum()
 	i := bucketOf(name)
 	g.mu.Lock()
@@ -252,7 +269,7 @@ func (g *LastGood) remove(name string) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	g.mu.Lock()
-	delete(g.pending, name)
+	g.dequeue(name)
 	e := g.index[bucketOf(name)][name]
 	if e.Sum != "" {
 		e.Sum, e.Asked = "", time.Time{}
@@ -288,6 +305,7 @@ func (g *LastGood) clear() {
 	due := g.uncleared || !g.revoked
 	g.revoked, g.uncleared = true, due
 	clear(g.pending)
+	g.waiting = 0
 	clear(g.doomed)
 	for i := range g.index {
 		clear(g.index[i])
