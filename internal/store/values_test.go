@@ -239,6 +239,14 @@ func TestWhatIsKeptOfALargeSecretAnswersOnlyForWhatWasAskedFor(t *testing.T) {
 		sim.ResetRequests()
 		requireVersion(t, s, Current, versionsOfLarge)
 		require.Zero(t, sim.Count(), "an older version has not taken the place of the current one")
+
+		for n := range versionsOfLarge {
+			sim.SetStatus("db", n+1, "inactive")
+		}
+		s.identity.refused("db")
+		_, err := s.Read(t.Context(), ByName("db"), Current)
+		require.ErrorIs(t, err, ErrNoActive)
+		require.Zero(t, s.State().CacheEntries, "without a value it is of no use")
 	})
 }
 
