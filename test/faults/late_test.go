@@ -10,10 +10,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/simulator"
 )
 
-// holdFirstPost makes ABEJA take up the first POST only once it is let go, whatever its caller does.
-func holdFirstPost(e *engine) (letGo func()) {
+// overtaken has a value written whose first POST ABEJA takes up only once the write has timed out and been
+// repeated, and returns the secret as ABEJA then has it.
+func overtaken(t *testing.T, name string) (*engine, simulator.Snapshot) {
+	t.Parallel()
+	e := newEngine(t, fault{waits: true}, operation{})
 	release, done := make(chan struct{}), make(chan struct{})
 	var held atomic.Bool
 	e.abeja.between = func(w http.ResponseWriter, r *http.Request) {
@@ -28,22 +33,18 @@ func holdFirstPost(e *engine) (letGo func()) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		e.sim.ServeHTTP(w, r)
 	}
-	return func() {
-		close(release)
-		<-done
-	}
+	a := e.write("secrets/"+name, fields{"value": "hidden-late"})
+	require.Equal(t, http.StatusGatewayTimeout, a.status)
+	require.Contains(t, a.text, "is not known")
+	e.write("secrets/"+name, fields{"value": "hidden-late"}).ok(t)
+	close(release)
+	<-done
+	secret, _ := e.sim.Secret(name)
+	return e, secret
 }
 
 func TestACreateThatIsOvertakenByItsRepetitionTakesEffectOnce(t *testing.T) {
-	t.Parallel()
-	e := newEngine(t, fault{waits: true}, operation{})
-	letGo := holdFirstPost(e)
-	a := e.write("secrets/new", fields{"value": "hidden-new"})
-	require.Equal(t, http.StatusGatewayTimeout, a.status)
-	require.Contains(t, a.text, "is not known")
-	e.write("secrets/new", fields{"value": "hidden-new"}).ok(t)
-	letGo()
-	secret, _ := e.sim.Secret("new")
+	_, secret := overtaken(t, "new")
 	require.Len(t, secret.Versions, 1)
 }
 
@@ -51,16 +52,8 @@ func TestACreateThatIsOvertakenByItsRepetitionTakesEffectOnce(t *testing.T) {
 // after the caller was told that its outcome is not known, and has repeated it, cannot be told from
 // another.
 func TestAnUpdateThatIsOvertakenByItsRepetitionMakesTwoVersionsOfOneValue(t *testing.T) {
-	t.Parallel()
-	e := newEngine(t, fault{waits: true}, operation{})
-	letGo := holdFirstPost(e)
-	a := e.write("secrets/existing", fields{"value": "hidden-4"})
-	require.Equal(t, http.StatusGatewayTimeout, a.status)
-	require.Contains(t, a.text, "is not known")
-	e.write("secrets/existing", fields{"value": "hidden-4"}).ok(t)
-	letGo()
-	secret, _ := e.sim.Secret("existing")
+	e, secret := overtaken(t, "existing")
 	require.Len(t, secret.Versions, 5)
 	require.Equal(t, secret.Versions[3].Value, secret.Versions[4].Value)
-	require.True(t, strings.Contains(e.read("secrets/existing").data, "hidden-4"))
+	require.True(t, strings.Contains(e.read("secrets/existing").data, "hidden-late"))
 }
