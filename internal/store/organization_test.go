@@ -267,15 +267,12 @@ func TestASecretOfAnotherUsersMountIsFoundThoughThatUsersListHasShownItAlready(t
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sim, registry := simulator.New(simulator.Options{}), new(Registry)
-		org, _, _, auth := sim.Credentials()
-		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Bearer(auth), Transport: sim.Transport()})
-		require.NoError(t, err)
-		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: c})
+		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: another(t, sim)})
 		for i := range 10 { // until the other has no listings left
 			_, err := other.Read(t.Context(), ByName(fmt.Sprint("absent", i)), Current)
 			require.ErrorIs(t, err, ErrNotFound)
 		}
-		_, err = s.Create(t.Context(), "db", Update{Value: []byte("1")})
+		_, err := s.Create(t.Context(), "db", Update{Value: []byte("1")})
 		require.NoError(t, err)
 		_, err = s.List(t.Context())
 		require.NoError(t, err)
@@ -287,11 +284,8 @@ func TestASecretOfAnotherUsersMountIsDeletedThoughTheListLacksIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sim, registry := simulator.New(simulator.Options{Behavior: simulator.Behavior{ListLag: 30 * time.Second}}), new(Registry)
-		org, _, _, auth := sim.Credentials()
-		c, err := client.New(client.Config{OrganizationID: org, Auth: client.Bearer(auth), Transport: sim.Transport()})
-		require.NoError(t, err)
-		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: c})
-		_, err = s.Create(t.Context(), "db", Update{Value: []byte("1")})
+		s, other := open(t, sim, registry, Options{}), open(t, sim, registry, Options{Client: another(t, sim)})
+		_, err := s.Create(t.Context(), "db", Update{Value: []byte("1")})
 		require.NoError(t, err)
 		require.NoError(t, other.Delete(t.Context(), ByName("db")))
 		require.Zero(t, sim.Len())
