@@ -9,6 +9,9 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -18,9 +21,7 @@ type abeja struct{ *vaulttest.Simulator }
 func startABEJA(t *testing.T, token, authToken string, args ...string) *abeja {
 	t.Helper()
 	s, err := programs.Simulator(context.Background(), tempDir(t), append([]string{"-token", token, "-auth-token", authToken}, args...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	t.Cleanup(s.Stop)
 	return &abeja{s}
 }
@@ -39,9 +40,8 @@ type fault struct {
 
 // control uses the simulator's own API.
 func (a *abeja) control(t *testing.T, method, path string, in any) {
-	if _, err := a.Control(context.Background(), method, path, in); err != nil {
-		t.Errorf("the simulator: %v", err)
-	}
+	_, err := a.Control(context.Background(), method, path, in)
+	assert.NoError(t, err)
 }
 
 func (a *abeja) strike(t *testing.T, f fault) { a.control(t, http.MethodPost, "faults", f) }
@@ -56,9 +56,7 @@ func (a *abeja) held(t *testing.T) held {
 	all := held{}
 	for offset, more := 0, true; more; offset += 50 {
 		body, err := a.Get(t.Context(), fmt.Sprintf("/secrets?return_secret_value=True&limit=50&offset=%d", offset))
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		var page struct {
 			Secrets []struct {
 				Name     string
@@ -69,9 +67,7 @@ func (a *abeja) held(t *testing.T) held {
 			}
 			HasNext bool `json:"has_next"`
 		}
-		if err := json.Unmarshal(body, &page); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, json.Unmarshal(body, &page))
 		for _, s := range page.Secrets {
 			slices.SortFunc(s.Versions, func(a, b struct {
 				Version int
@@ -80,9 +76,7 @@ func (a *abeja) held(t *testing.T) held {
 				return cmp.Compare(a.Version, b.Version)
 			})
 			for i, v := range s.Versions {
-				if v.Version != i+1 {
-					t.Errorf("%s has no version %d at ABEJA, though none was deleted", s.Name, i+1)
-				}
+				assert.Equal(t, i+1, v.Version, "%s lacks a version at ABEJA, though none was deleted", s.Name)
 				all[s.Name] = append(all[s.Name], string(v.Value))
 			}
 		}

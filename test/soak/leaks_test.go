@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -187,9 +190,8 @@ func (r *leakRun) troubles(t *testing.T, name string) {
 	for encoding, echo := range echoes(value) {
 		for _, status := range []int{400, 404, 409, 422, 500} {
 			r.a.strike(t, fault{Op: "create_version", Kind: "status", Status: status, Count: 2, Body: "this is bad: " + echo})
-			if a := r.tells("POST", "secrets/"+name, map[string]any{"value": value}); a.Status < 400 {
-				t.Errorf("a write that ABEJA refused with an echo in %s and %d: %v", encoding, status, a)
-			}
+			a := r.tells("POST", "secrets/"+name, map[string]any{"value": value})
+			assert.GreaterOrEqual(t, a.Status, 400, "a write that ABEJA refused with an echo in %s and %d", encoding, status)
 			r.a.heal(t)
 		}
 		r.a.strike(t, fault{Op: "create_secret", Kind: "status", Status: 400, Count: 1, Body: echo})
@@ -219,9 +221,7 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 		{"personal_access_token": credential, "ca_cert": s("no certificate")},
 		{"request_timeout": s("no time")},
 	} {
-		if a := r.tells("PATCH", "config", config); a.Status < 400 {
-			t.Errorf("this config was taken: %v", a)
-		}
+		assert.GreaterOrEqual(t, r.tells("PATCH", "config", config).Status, 400, "a config was taken")
 	}
 	for encoding, echo := range echoes(credential) {
 		for _, status := range []int{400, 401, 403, 422, 503} {
@@ -229,9 +229,8 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 				continue // to drop this would tell who sent it whether it is part of the credential
 			}
 			r.a.strike(t, fault{Op: "get_secret", Kind: "status", Status: status, Count: 1, Body: "bad credential: " + echo})
-			if a := r.tells("GET", "metadata/trouble0", nil); a.Status < 400 {
-				t.Errorf("a read that ABEJA refused with an echo of the credential in %s and %d: %v", encoding, status, a)
-			}
+			a := r.tells("GET", "metadata/trouble0", nil)
+			assert.GreaterOrEqual(t, a.Status, 400, "a read that ABEJA refused with an echo of the credential in %s and %d", encoding, status)
 			r.a.heal(t)
 		}
 	}
@@ -240,9 +239,8 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 	r.tells("LIST", "secrets/", nil)
 	r.a.heal(t)
 	// Stored unasked, to be used and refused.
-	if a := r.tells("PATCH", "config", map[string]any{"auth_token": s("stored"), "verify_connection": false}); a.Status != http.StatusNoContent {
-		t.Errorf("storing a credential unasked: %v", a)
-	}
+	a := r.tells("PATCH", "config", map[string]any{"auth_token": s("stored"), "verify_connection": false})
+	assert.Equal(t, http.StatusNoContent, a.Status, "storing a credential unasked: %v", a)
 	r.tells("LIST", "secrets/", nil)
 }
 
@@ -255,9 +253,7 @@ func (r *leakRun) places(t *testing.T) map[string][]byte {
 	files(t, places, filepath.Join(r.dir, "vault0")) // its log and its storage
 	for place, file := range map[string]string{"audit": filepath.Join(r.dir, "audit.log"), "ABEJA's log": r.a.Log} {
 		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		places[place] = content
 	}
 	// The simulator begins by telling its credentials to whoever has started it.
@@ -298,19 +294,13 @@ func (r *leakRun) plant(t *testing.T) {
 			filepath.Join(storage, "raft", "raft.db"):   filepath.Join(storage, "raft", "raft.db"),
 		} {
 			info, err := os.Stat(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, err)
 			fmt.Fprintf(f, "%s\n", secret)
 			f.Close()
 			expect(place)
-			if err := os.Truncate(file, info.Size()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, os.Truncate(file, info.Size()))
 		}
 	}
 	r.listener.mu.Lock()

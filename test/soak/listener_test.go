@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // listener stands between the plugin and ABEJA and keeps what passes outside of bodies, where the
@@ -24,9 +26,7 @@ type listener struct {
 func listenBefore(t *testing.T, a *abeja) *listener {
 	t.Helper()
 	target, err := url.Parse(a.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	l := &listener{}
 	pass := httputil.NewSingleHostReverseProxy(target)
 	pass.ErrorLog = log.New(io.Discard, "", 0)

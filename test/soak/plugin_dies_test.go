@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -57,12 +59,8 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 		t.Error("this run has shown too little")
 	}
 	check(t, ops, a.held(t), promises{vaultRepeats: true, deaths: deaths})
-	if !active.Alive() {
-		t.Error("Vault is down")
-	}
-	if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.URL() {
-		t.Errorf("the config has changed: %v", got)
-	}
+	assert.True(t, active.Alive(), "Vault is down")
+	assert.Equal(t, a.URL(), c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"], "the config has changed")
 }
 
 // parentOf returns the number of a process's parent.

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -74,30 +76,22 @@ func files(t *testing.T, places map[string][]byte, dir string) {
 		places[path] = content
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 }
 
 // unpack adds the files of a tar.gz to places.
 func unpack(t *testing.T, places map[string][]byte, name string, archive []byte) {
 	t.Helper()
 	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	for files := tar.NewReader(unzipped); ; {
 		header, err := files.Next()
 		if err == io.EOF {
 			return
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		content, err := io.ReadAll(files)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		places[name+"/"+header.Name] = content
 	}
 }

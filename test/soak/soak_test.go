@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -47,9 +49,7 @@ func binaryOf(version string) string { return vaulttest.Plugin + "_" + version }
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(programs.Dir, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	return dir
 }
 

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -28,15 +31,11 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		l.until(t, 0.3, func(f figures) bool { return f.writes > 0 })
 		c.register(t, newVersion)
 		c.must(t, http.MethodPost, "sys/mounts/abeja/tune", map[string]string{"plugin_version": newVersion})
-		if got := c.runningVersion(t); got != oldVersion {
-			t.Errorf("%s runs before the reload", got)
-		}
+		assert.Equal(t, oldVersion, c.runningVersion(t), "before the reload")
 		begun := time.Since(l.start)
 		c.must(t, http.MethodPut, "sys/plugins/reload/backend", map[string]string{"plugin": vaulttest.Plugin})
 		took := time.Since(l.start) - begun
-		if got := c.runningVersion(t); got != newVersion {
-			t.Errorf("%s runs after the reload", got)
-		}
+		assert.Equal(t, newVersion, c.runningVersion(t), "after the reload")
 		l.until(t, 0.3, func(f figures) bool { return f.writes >= 50 && f.reads >= 100 })
 		ops := l.end()
 		check(t, ops, a.held(t), promises{})
@@ -66,9 +65,8 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		l.until(t, 0.1, func(f figures) bool { return f.writes >= 20 })
 		acknowledged := l.latest()
 		sealed := l.ended(func() { active.must(t, c.token, http.MethodPut, "sys/seal", nil) })
-		if got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil); got.Status != http.StatusServiceUnavailable {
-			t.Errorf("a sealed Vault answers %v", got)
-		}
+		got := active.call(c.token, http.MethodGet, "abeja/"+acknowledged.path+acknowledged.name, nil)
+		assert.Equal(t, http.StatusServiceUnavailable, got.Status, "a sealed Vault answers %v", got)
 		eventually(t, time.Minute, "the plugin has ended with the seal", func() bool { return len(active.Plugins(vaulttest.Plugin)) == 0 })
 		unsealed := time.Now()
 		c.unseal(t, active)
@@ -76,9 +74,7 @@ func TestUpgradeUnderLoadThenSealAndUnseal(t *testing.T) {
 		t.Logf("first good read %v after the unseal", time.Since(unsealed).Round(time.Millisecond))
 		l.until(t, 0.1, func(f figures) bool { return f.refused+f.unknown > 0 })
 		check(t, l.end(), a.held(t), promises{vaultRepeats: true, deaths: []span{sealed}})
-		if got := c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"]; got != a.URL() {
-			t.Errorf("the config has changed: %v", got)
-		}
+		assert.Equal(t, a.URL(), c.must(t, http.MethodGet, "abeja/config", nil).Data["api_url"], "the config has changed")
 	})
 }
 
@@ -105,13 +101,10 @@ func TestAnUpgradeReachesEveryNode(t *testing.T) {
 
 	for _, n := range c.nodes {
 		if programs.OpenBao && !*passOn && n != active {
-			if got := n.must(t, c.token, http.MethodGet, "abeja/status", nil).Data["version"]; got != oldVersion {
-				t.Errorf("a standby runs %v without a restart: say so in docs/operations.md", got)
-			}
+			got := n.must(t, c.token, http.MethodGet, "abeja/status", nil).Data["version"]
+			assert.Equal(t, oldVersion, got, "a standby has another version without a restart: say so in docs/operations.md")
 			n.Stop()
-			if err := n.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, n.Start(t.Context()))
 			c.unseal(t, n)
 		}
 		eventually(t, time.Minute, "the node runs the new version", func() bool {

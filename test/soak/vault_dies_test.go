@@ -1,11 +1,13 @@
 package soak
 
 import (
-	"maps"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
@@ -38,18 +40,14 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 			t.Logf("the killed Vault's plugin still runs, as process %d of parent %d", pid, parentOf(pid))
 		}
 		deaths = append(deaths, l.ended(dies.Kill))
-		if err := dies.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, dies.Start(t.Context()))
 		c.unseal(t, dies)
 		time.Sleep(*length / time.Duration(2*rounds))
 	}
 	l.until(t, 0, func(f figures) bool { return f.writes >= 50 && f.reads >= 50 })
 	ops := l.end()
 	check(t, ops, a.held(t), promises{vaultRepeats: true, deaths: deaths})
-	if after := c.must(t, http.MethodGet, "abeja/config", nil).Data; !maps.EqualFunc(config, after, func(a, b any) bool { return a == b }) {
-		t.Errorf("the config was %v and is %v", config, after)
-	}
+	assert.Equal(t, config, c.must(t, http.MethodGet, "abeja/config", nil).Data, "the config has changed")
 }
 
 // anyNode asks a node that is up. A standby hands the request on to the active one.

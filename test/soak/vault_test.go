@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
@@ -36,9 +38,7 @@ func startCluster(t *testing.T, dir string, size int, logLevel string) *cluster 
 	for i := range size {
 		dir := filepath.Join(dir, fmt.Sprintf("vault%d", i))
 		v, err := programs.Raft(context.Background(), dir, logLevel, filepath.Join(dir, "storage"), programs.Plugins, first)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		if first == nil {
 			first = v
 		}
@@ -66,9 +66,7 @@ func (c *cluster) initialize(t *testing.T) {
 		RootToken string   `json:"root_token"`
 	}
 	first := c.nodes[0].must(t, "", http.MethodPut, "sys/init", map[string]int{"secret_shares": 1, "secret_threshold": 1})
-	if err := json.Unmarshal(first.Body, &keys); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, json.Unmarshal(first.Body, &keys))
 	c.unsealKey, c.token = keys.Keys[0], keys.RootToken
 	for _, n := range c.nodes {
 		// A node that is to join is first told so by the leader.
@@ -132,9 +130,7 @@ func (c *cluster) active() *node {
 func (c *cluster) register(t *testing.T, version string) {
 	t.Helper()
 	binary, err := os.ReadFile(filepath.Join(programs.Plugins, binaryOf(version)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	sum := sha256.Sum256(binary)
 	c.must(t, http.MethodPut, "sys/plugins/catalog/secret/"+vaulttest.Plugin, map[string]string{
 		"version": version, "command": binaryOf(version), "sha256": hex.EncodeToString(sum[:]),
