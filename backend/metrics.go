@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,12 @@ type lastError struct {
 	at   time.Time
 }
 
+// ofProcess are the metrics of the plugin's process, the same for each of its mounts. To make them costs more
+// than all the rest of a mount.
+var ofProcess = sync.OnceValue(func() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
+})
+
 // newMetrics begins to count. state tells what the mount holds in memory at that moment.
 func newMetrics(build Build, state func() store.State) *metrics {
 	m := &metrics{
@@ -58,10 +65,8 @@ func newMetrics(build Build, state func() store.State) *metrics {
 			Help: "HTTP requests to ABEJA that repeated one of the same call.",
 		}, []string{"call"}),
 	}
-	m.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.requests, m.durations, m.retries,
-	)
+	m.registry.MustRegister(ofProcess()...)
+	m.registry.MustRegister(m.requests, m.durations, m.retries)
 	counters := []struct {
 		name, help, label, value string
 		count                    func() uint64
