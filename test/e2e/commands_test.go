@@ -15,22 +15,44 @@ import (
 	"github.com/abeja-inc/vault-plugin-secrets-abeja/internal/vaulttest"
 )
 
-var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"simulator":    simulator,
-	"vault-server": vaultServer,
-	"mount":        mount,
-	"eventually":   eventually,
-	"http":         httpRequest,
-	"capture":      capture,
-	"page":         page,
-	"says":         says,
-	"readers":      readers,
-	"reached":      reached,
-	"together":     together,
-	"prometheus":   prometheus,
-	"answers":      answers,
-	"dashboard":    dashboard,
-	"alerts":       alerts,
+// commands are what a script can do, by how it is said: what is in brackets may be left out, and what has an
+// ellipsis may be repeated. Only what begins with [!] may be expected to fail.
+var commands = byName(map[string]command{
+	"simulator [flag...]":                      simulator,
+	"vault-server [DIR [FILE]]":                vaultServer,
+	"mount [-path=PATH] [field=value...]":      mount,
+	"[!] eventually DURATION program [arg...]": eventually,
+	"[!] http METHOD URL [BODY]":               httpRequest,
+	"capture NAME REGEXP":                      capture,
+	"page FILE HEADING LANGUAGE OUT...":        page,
+	"says FILE HEADING":                        says,
+	"readers start|turn|stop [PATH]":           readers,
+	"reached OP":                               reached,
+	"together FILE":                            together,
+	"prometheus":                               prometheus,
+	"answers QUERY":                            answers,
+	"dashboard FILE [METRIC...]":               dashboard,
+	"alerts":                                   alerts,
+})
+
+type command = func(ts *testscript.TestScript, neg bool, args []string)
+
+// byName returns the commands by their names. Each refuses to be used in another way than is said.
+func byName(commands map[string]command) map[string]command {
+	named := map[string]command{}
+	for usage, do := range commands {
+		said, mayFail := strings.CutPrefix(usage, "[!] ")
+		words := strings.Fields(said)
+		most := len(words) - 1
+		least := most - strings.Count(said, " [")
+		named[words[0]] = func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg && !mayFail || len(args) < least || len(args) > most && !strings.Contains(said, "...") {
+				ts.Fatalf("usage: %s", usage)
+			}
+			do(ts, neg, args)
+		}
+	}
+	return named
 }
 
 // state is what the commands of one script share.
@@ -51,10 +73,7 @@ const (
 // simulator [flag...] starts a stand-in for ABEJA on a free port. $ABEJA_API_URL and the other
 // variables of ABEJA's SDK then say how to reach it; the personal access token is in the file
 // abeja-token as well, since a command line is no place for it.
-func simulator(ts *testscript.TestScript, neg bool, args []string) {
-	if neg {
-		ts.Fatalf("usage: simulator [flag...]")
-	}
+func simulator(ts *testscript.TestScript, _ bool, args []string) {
 	sim, err := programs.Simulator(context.Background(), ts.Getenv("WORK"), args...)
 	ts.Check(err)
 	ts.Defer(sim.Stop)
@@ -73,10 +92,7 @@ func simulator(ts *testscript.TestScript, neg bool, args []string) {
 // added to its configuration.
 //
 // Either sets $VAULT_ADDR, logs to vault.log, and stops the server that the script started before.
-func vaultServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 2 {
-		ts.Fatalf("usage: vault-server [DIR [FILE]]")
-	}
+func vaultServer(ts *testscript.TestScript, _ bool, args []string) {
 	script := ts.Value(stateKey).(*state)
 	if script.vault != nil {
 		script.vault.Stop()
@@ -95,10 +111,7 @@ func vaultServer(ts *testscript.TestScript, neg bool, args []string) {
 
 // mount [-path=PATH] [field=value...] enables the plugin at abeja/, or at another path, and configures
 // it for the simulator, with these fields beside those that it needs.
-func mount(ts *testscript.TestScript, neg bool, args []string) {
-	if neg {
-		ts.Fatalf("usage: mount [-path=PATH] [field=value...]")
-	}
+func mount(ts *testscript.TestScript, _ bool, args []string) {
 	path := "abeja"
 	if len(args) > 0 && strings.HasPrefix(args[0], "-path=") {
 		path, args = strings.TrimPrefix(args[0], "-path="), args[1:]
@@ -115,10 +128,7 @@ func mount(ts *testscript.TestScript, neg bool, args []string) {
 
 // reached OP waits until the simulator has got a call of this kind since its requests were last
 // counted from zero. The call need not be answered.
-func reached(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: reached OP")
-	}
+func reached(ts *testscript.TestScript, _ bool, args []string) {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, body, err := vaulttest.Send(context.Background(), http.MethodGet, ts.Getenv("ABEJA_API_URL")+"/_simulator/requests", "", nil)
 		ts.Check(err)
@@ -134,9 +144,6 @@ func reached(ts *testscript.TestScript, neg bool, args []string) {
 // [!] eventually DURATION program [arg...] runs a program again and again until it succeeds (or
 // fails). The script fails when it has not after so long.
 func eventually(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 2 {
-		ts.Fatalf("usage: [!] eventually DURATION program [arg...]")
-	}
 	limit, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	for deadline := time.Now().Add(limit); ; time.Sleep(250 * time.Millisecond) {
@@ -152,9 +159,6 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 // [!] http METHOD URL [BODY] sends a request and prints the answer, with its status if it is an error.
 // It is for the simulator's control API, and for what the vault program does not show.
 func httpRequest(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 2 || len(args) > 3 {
-		ts.Fatalf("usage: [!] http METHOD URL [BODY]")
-	}
 	status, body, err := vaulttest.Send(context.Background(), args[0], args[1], ts.Getenv("VAULT_TOKEN"), []byte(strings.Join(args[2:], "")))
 	ts.Check(err)
 	failed := status >= 300
@@ -169,10 +173,7 @@ func httpRequest(ts *testscript.TestScript, neg bool, args []string) {
 
 // capture NAME REGEXP sets a variable to what the first group of the regular expression matches in
 // what the last program printed.
-func capture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: capture NAME REGEXP")
-	}
+func capture(ts *testscript.TestScript, _ bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
 	match := re.FindStringSubmatch(ts.ReadFile("stdout"))

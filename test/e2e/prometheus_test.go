@@ -22,10 +22,7 @@ import (
 // prometheus starts Prometheus on a free port with the examples of docs, which it leaves in $WORK. It
 // scrapes this Vault, each second, with the token in the file vault-token. $PROMETHEUS_URL says where
 // it is.
-func prometheus(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 0 {
-		ts.Fatalf("usage: prometheus")
-	}
+func prometheus(ts *testscript.TestScript, _ bool, _ []string) {
 	config := ts.ReadFile(filepath.Join(repository, "docs", "prometheus.yml"))
 	for _, replace := range [][2]string{
 		{"_interval: 30s", "_interval: 1s"},
@@ -58,10 +55,7 @@ func prometheus(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // answers QUERY waits until Prometheus has an answer to a query.
-func answers(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: answers QUERY")
-	}
+func answers(ts *testscript.TestScript, _ bool, args []string) {
 	until(ts, func() error {
 		if len(query(ts, args[0])) == 0 {
 			return fmt.Errorf("no answer to %s", args[0])
@@ -72,10 +66,7 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 
 // dashboard FILE [METRIC...] asks Prometheus each query of a dashboard of Grafana, as Grafana would
 // for all jobs, until each answer has a number above 0; 0 will do for queries of these metrics.
-func dashboard(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 {
-		ts.Fatalf("usage: dashboard FILE [METRIC...]")
-	}
+func dashboard(ts *testscript.TestScript, _ bool, args []string) {
 	var file struct {
 		Panels []struct {
 			Title   string
@@ -116,10 +107,7 @@ func dashboard(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // alerts checks that Prometheus can evaluate its rules, and has all series that they are about.
-func alerts(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) > 0 {
-		ts.Fatalf("usage: alerts")
-	}
+func alerts(ts *testscript.TestScript, _ bool, _ []string) {
 	var rules struct {
 		Groups []struct {
 			Rules []struct{ Name, Query, Health, LastError string }

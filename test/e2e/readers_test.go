@@ -28,16 +28,16 @@ type reading struct {
 // readers turn waits until each of them has made a read that it began after now.
 //
 // readers stop ends them, and fails if any read has failed.
-func readers(ts *testscript.TestScript, neg bool, args []string) {
+func readers(ts *testscript.TestScript, _ bool, args []string) {
 	script := ts.Value(stateKey).(*state)
 	switch {
-	case !neg && len(args) == 2 && args[0] == "start":
+	case len(args) == 2 && args[0] == "start":
 		script.readers = startReaders(ts.Getenv("VAULT_ADDR")+"/v1/"+args[1], ts.Getenv("VAULT_TOKEN"))
 		ts.Defer(script.readers.stop)
 		script.readers.turn(ts)
-	case !neg && len(args) == 1 && args[0] == "turn":
+	case len(args) == 1 && args[0] == "turn":
 		script.readers.turn(ts)
-	case !neg && len(args) == 1 && args[0] == "stop":
+	case len(args) == 1 && args[0] == "stop":
 		script.readers.stop()
 		if script.readers.failure != "" {
 			ts.Fatalf("a read failed: %s", script.readers.failure)
