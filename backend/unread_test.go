@@ -274,20 +274,21 @@ func TestNoFieldIsIgnoredInSilence(t *testing.T) {
 			continue // names that no secret can have: refuses everything
 		}
 		for op := range path.Operations {
-			what := operationName(op) + " " + shownPath(path)
+			shown := shownPath(path)
+			what := operationName(op) + " " + shown
 			found[what] = true
-			t.Run(string(op)+" "+shownPath(path), func(t *testing.T) {
+			t.Run(string(op)+" "+shown, func(t *testing.T) {
 				t.Parallel()
 				sweep, known := swept[what]
 				require.True(t, known, "say in swept what this operation reads")
 				require.ElementsMatch(t, readFields(path, op), slices.Collect(maps.Keys(sweep.other)), "say in swept what this operation reads")
-				plain := sweepOnce(t, path, op, sweep.plain, nil)
+				plain := sweepOnce(t, shown, op, sweep.plain, nil)
 				for field := range given {
 					other, read := sweep.other[field]
 					if !read {
 						other = "1"
 					}
-					got := sweepOnce(t, path, op, sweep.plain, fields{field: other})
+					got := sweepOnce(t, shown, op, sweep.plain, fields{field: other})
 					refused := strings.Contains(got, "takes no fields") && strings.HasPrefix(got, "400")
 					warned := strings.Contains(got, "is ignored")
 					switch {
@@ -315,7 +316,7 @@ func TestNoFieldIsIgnoredInSilence(t *testing.T) {
 var times = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`)
 
 // sweepOnce makes a request to a new mount, and tells all that came of it.
-func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, more fields) string {
+func sweepOnce(t *testing.T, path string, op logical.Operation, plain, more fields) string {
 	e := newEngine(t, simulator.Options{})
 	id := e.sim.Create("one", []byte(`{"a":{"b":"hidden-1"},"value":"hidden-1"}`))
 	e.sim.AddVersion("one", []byte(`{"a":{"b":"hidden-2"},"c":"hidden-2"}`))
@@ -331,14 +332,14 @@ func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, 
 	data := fields{}
 	maps.Copy(data, plain)
 	maps.Copy(data, more)
-	at := strings.NewReplacer("versions/N", "versions/1", "NAME", name, "ID", id).Replace(shownPath(path))
+	at := strings.NewReplacer("versions/N", "versions/1", "NAME", name, "ID", id).Replace(path)
 	resp, err := e.backend.HandleRequest(t.Context(), e.request(op, at, data))
 	a := enginetest.AnswerTo(op, resp, err)
 	require.NotEqual(t, http.StatusInternalServerError, a.Status, a.Text)
 	warnings := strings.Join(a.Warnings, "\n")
 	noneShown(t, a.Text+warnings)
 	var shown []byte
-	if resp != nil && (op != logical.ReadOperation || shownPath(path) != "metrics" && shownPath(path) != "status") {
+	if resp != nil && (op != logical.ReadOperation || path != "metrics" && path != "status") {
 		shown, err = json.Marshal(resp.Data)
 		require.NoError(t, err)
 	}
@@ -348,7 +349,7 @@ func sweepOnce(t *testing.T, path *framework.Path, op logical.Operation, plain, 
 		came += fmt.Sprint("\n", name, there, secret.Description, secret.ExpiredAt, secret.IntegrationServiceType, secret.IntegrationServiceIDs)
 		for _, v := range secret.Versions {
 			value := string(v.Value)
-			if shownPath(path) == "generate/NAME" { // is random
+			if path == "generate/NAME" { // is random
 				value = fmt.Sprint(len(value), strings.Trim(value, "ab") == "")
 			}
 			came += " " + v.Status + " " + value
