@@ -36,7 +36,9 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-contract test-terraform test-build test-fuzz test-abuse test-faults test-e2e test-soak ## run all tests, and check the coverage
+test: test-unit test-contract test-terraform test-build test-abuse test-faults test-e2e ## run all tests, and check the coverage
+	@# The one waits most of its time, and the other computes.
+	$(MAKE) -j2 test-soak test-fuzz
 
 test-busy: ## run all tests while other work keeps each core busy: none may depend on how fast the machine is
 	scripts/busy.sh $(MAKE) test
