@@ -41,9 +41,7 @@ type helmValues struct {
 }
 
 func readHelmValues(t *testing.T) (v helmValues) {
-	text, err := os.ReadFile(filepath.Join(repository, "docs", "helm-values.yaml"))
-	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(text, &v))
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "docs/helm-values.yaml")), &v))
 	return v
 }
 
@@ -61,8 +59,7 @@ func TestHelmValuesPutThePluginWhereVaultLooksForIt(t *testing.T) {
 	require.ElementsMatch(t, volumes, slices.Collect(maps.Keys(at)))
 
 	require.NotEmpty(t, server.ExtraInitContainers)
-	dockerfile, err := os.ReadFile(filepath.Join(repository, "Dockerfile"))
-	require.NoError(t, err)
+	dockerfile := read(t, "Dockerfile")
 	for _, container := range server.ExtraInitContainers {
 		require.Len(t, container.VolumeMounts, 1)
 		volume := container.VolumeMounts[0]
@@ -75,7 +72,7 @@ func TestHelmValuesPutThePluginWhereVaultLooksForIt(t *testing.T) {
 		_, version, _ := strings.Cut(path.Base(container.Image), ":")
 		before, found := strings.CutSuffix(source, version)
 		require.True(t, found, "%s is not of version %s", source, version)
-		require.Contains(t, string(dockerfile), before+"${VERSION}")
+		require.Contains(t, dockerfile, before+"${VERSION}")
 	}
 }
 
@@ -113,10 +110,8 @@ func TestVaultTakesTheConfigurationInTheHelmValues(t *testing.T) {
 
 func TestSystemdUnitsOfOperationsAreWellFormed(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(repository, "docs", "operations.md"))
-	require.NoError(t, err)
 	units := 0
-	for _, section := range sections(string(page)) {
+	for _, section := range sections(read(t, "docs/operations.md")) {
 		for _, unit := range blocksOf(section, "ini") {
 			units++
 			require.Regexp(t, `^\[[A-Z][a-z]+\]\n(#.*\n|[A-Z][A-Za-z]+=\S.*\n)+$`, unit)
@@ -129,14 +124,8 @@ var link = regexp.MustCompile(`\]\(([^)]*)\)`)
 
 func TestLinksOfOperationsAndTroubleshootingLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	read := func(file string) string {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		return string(text)
-	}
-	docs := filepath.Join(repository, "docs")
 	for _, page := range []string{"operations.md", "troubleshooting.md"} {
-		for _, match := range link.FindAllStringSubmatch(read(filepath.Join(docs, page)), -1) {
+		for _, match := range link.FindAllStringSubmatch(read(t, "docs/"+page), -1) {
 			if strings.HasPrefix(match[1], "https://") {
 				continue
 			}
@@ -144,7 +133,7 @@ func TestLinksOfOperationsAndTroubleshootingLeadSomewhere(t *testing.T) {
 			if file == "" {
 				file = page
 			}
-			target := read(filepath.Join(docs, file))
+			target := read(t, filepath.Join("docs", file))
 			if anchor == "" {
 				continue
 			}

@@ -8,8 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -251,9 +249,7 @@ func TestKVTheSameCallsGiveTheSameAnswersAsVaultsOwnKV(t *testing.T) {
 			t.Errorf("no call shows the difference %q any more", d.row)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(repository, "docs", "kv.md"))
-	require.NoError(t, err)
-	_, table, _ := strings.Cut(string(text), "\n## Differences from KV version 2\n")
+	_, table, _ := strings.Cut(read(t, "docs/kv.md"), "\n## Differences from KV version 2\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	rows := regexp.MustCompile(`(?m)^\| \*\*(.+?)\*\* \|`).FindAllStringSubmatch(table, -1)
 	inDocs := map[string]bool{}

@@ -9,14 +9,12 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 )
 
 // page FILE HEADING LANGUAGE OUT... writes the code blocks in a language under a heading of one of this
 // repository's pages to files, one each; the last file gets all that are left.
-func page(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 4 {
-		ts.Fatalf("usage: page FILE HEADING LANGUAGE OUT...")
-	}
+func page(ts *testscript.TestScript, _ bool, args []string) {
 	blocks := blocksOf(sections(ts.ReadFile(filepath.Join(repository, args[0])))[args[1]], args[2])
 	files := args[3:]
 	if len(blocks) < len(files) {
@@ -31,10 +29,7 @@ func page(ts *testscript.TestScript, neg bool, args []string) {
 
 // says FILE HEADING checks that the last command has printed the message under a heading of a page, line
 // by line. In the message … stands for any part of a line, and in a line of its own for any lines.
-func says(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: says FILE HEADING")
-	}
+func says(ts *testscript.TestScript, _ bool, args []string) {
 	messages := blocksOf(sections(ts.ReadFile(filepath.Join(repository, args[0])))[args[1]], "text")
 	if len(messages) != 1 {
 		ts.Fatalf("%s has %d messages under %q", args[0], len(messages), args[1])
@@ -135,12 +130,8 @@ func TestEveryCommandOnAPageIsRun(t *testing.T) {
 // has the line that uses them.
 func blocksAreUsed(t *testing.T, file, language, line string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(repository, file))
-	if err != nil {
-		t.Fatal(err)
-	}
 	scripts := strings.ReplaceAll(allScripts(t), "\n[!openbao] ", "\n")
-	for heading, section := range sections(string(text)) {
+	for heading, section := range sections(read(t, file)) {
 		use := fmt.Sprintf(line, strings.ReplaceAll(heading, "'", "''"))
 		if len(blocksOf(section, language)) > 0 && !strings.Contains(scripts, "\n"+use) {
 			t.Errorf("no script has: %s", use)
@@ -150,17 +141,11 @@ func blocksAreUsed(t *testing.T, file, language, line string) {
 
 func allScripts(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
+	files, err := filepath.Glob(filepath.Join(repository, "test/e2e/testdata/*.txtar"))
+	require.NoError(t, err)
 	var scripts strings.Builder
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		scripts.Write(text)
+		scripts.WriteString(read(t, file))
 	}
 	return scripts.String()
 }
