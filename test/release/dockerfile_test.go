@@ -74,23 +74,17 @@ func only[C instructions.Command](t *testing.T, stage instructions.Stage) C {
 func stages(t *testing.T) (build, final instructions.Stage) {
 	t.Helper()
 	file, err := os.Open(root + "/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer file.Close()
 	parsed, err := parser.Parse(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	for _, warning := range parsed.Warnings {
 		t.Error(warning.Short)
 	}
 	stages, _, err := instructions.Parse(parsed.AST, linter.New(&linter.Config{
 		Warn: func(rule, _, _, message string, _ []parser.Range) { t.Errorf("%s: %s", rule, message) },
 	}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if len(stages) != 2 {
 		t.Fatalf("%d stages", len(stages))
 	}

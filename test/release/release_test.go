@@ -91,9 +91,7 @@ func TestSameCommitGivesSameBytes(t *testing.T) {
 func emptyCaches(t *testing.T) []string {
 	t.Helper()
 	out, err := exec.Command("go", "env", "GOMODCACHE").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	env := []string{
 		"GOCACHE=" + t.TempDir(), "GOMODCACHE=" + t.TempDir(),
 		"GOPROXY=file://" + filepath.Join(strings.TrimSpace(string(out)), "cache", "download"),
@@ -123,9 +121,7 @@ func checkBinary(t *testing.T, dist, binary, head, sums string) {
 	}
 	if strings.Contains(binary, "_linux_") {
 		file, err := elf.Open(filepath.Join(dist, binary))
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		defer file.Close()
 		for _, p := range file.Progs {
 			if p.Type == elf.PT_INTERP {
@@ -153,9 +149,7 @@ func checkBinary(t *testing.T, dist, binary, head, sums string) {
 		} `json:"metadata"`
 		Components []component `json:"components"`
 	}
-	if err := json.Unmarshal(read(t, dist, binary+".cdx.json"), &sbom); err != nil {
-		t.Fatal(err)
-	}
+	check(t, json.Unmarshal(read(t, dist, binary+".cdx.json"), &sbom))
 	if sbom.Format != "CycloneDX" || sbom.Serial != "" || sbom.Metadata.Time != "" || sbom.Metadata.Component.Version != version {
 		t.Errorf("the SBOM begins with %+v", sbom.Metadata)
 	}
@@ -177,9 +171,7 @@ type property struct{ Name, Value string }
 
 func TestReleaseIsRefused(t *testing.T) {
 	dir := commit(t)
-	if err := os.Mkdir(filepath.Join(dir, "dist"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Mkdir(filepath.Join(dir, "dist"), 0o755))
 	write(t, "of an earlier release", dir, "dist", "SHA256SUMS")
 	refused := func(t *testing.T, version, want string) {
 		t.Helper()
@@ -199,9 +191,7 @@ func TestReleaseIsRefused(t *testing.T) {
 	t.Run("a file that is not committed", func(t *testing.T) {
 		write(t, "package main", dir, "cmd", pluginName, "more.go")
 		refused(t, version, "cmd/"+pluginName+"/more.go")
-		if err := os.Remove(filepath.Join(dir, "cmd", pluginName, "more.go")); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Remove(filepath.Join(dir, "cmd", pluginName, "more.go")))
 	})
 	t.Run("a change that is not committed", func(t *testing.T) {
 		write(t, "changed", dir, "README.md")
@@ -217,9 +207,7 @@ const root = "../.."
 func commit(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, workTree{os.DirFS(root)}); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.CopyFS(dir, workTree{os.DirFS(root)}))
 	git(t, dir, "init", "-q")
 	git(t, dir, "add", "-A")
 	git(t, dir, "commit", "-q", "-m", "as tested")
@@ -274,9 +262,7 @@ func command(dir, name string, args ...string) *exec.Cmd {
 func names(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	var names []string
 	for _, entry := range entries {
 		names = append(names, entry.Name())
@@ -284,18 +270,22 @@ func names(t *testing.T, dir string) []string {
 	return names
 }
 
-func read(t *testing.T, path ...string) []byte {
+// check ends the test if there is an error.
+func check(t *testing.T, err error) {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(path...))
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func read(t *testing.T, path ...string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(path...))
+	check(t, err)
 	return content
 }
 
 func write(t *testing.T, content string, path ...string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(path...), []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.WriteFile(filepath.Join(path...), []byte(content), 0o644))
 }

@@ -20,16 +20,12 @@ func TestEveryToolIsUpdated(t *testing.T) {
 		edit := exec.Command("go", "mod", "edit", "-json", module)
 		edit.Stderr = os.Stderr
 		out, err := edit.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		var parsed struct {
 			Tool    []struct{ Path string }
 			Require []struct{ Path string }
 		}
-		if err := json.Unmarshal(out, &parsed); err != nil {
-			t.Fatal(err)
-		}
+		check(t, json.Unmarshal(out, &parsed))
 		for _, tool := range parsed.Tool {
 			named := false
 			for _, required := range parsed.Require {
