@@ -10,10 +10,13 @@ import (
 // Transport returns a way to the simulator that needs no network: whatever host a request names, over
 // http or https, it reaches the simulator through a pipe in memory. It is net/http on both sides, and
 // each call has its own connection and leaves no goroutine behind, so it works inside testing/synctest.
-func (s *Simulator) Transport() http.RoundTripper {
+func (s *Simulator) Transport() http.RoundTripper { return TransportTo(s) }
+
+// TransportTo returns such a way to a handler.
+func TransportTo(handler http.Handler) http.RoundTripper {
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
-		go (&http.Server{Handler: s}).Serve(&pipeListener{server})
+		go (&http.Server{Handler: handler}).Serve(&pipeListener{server})
 		return client, nil
 	}
 	return &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true}

@@ -18,7 +18,6 @@ import (
 	"net"
 	"net/http"
 	"regexp"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,9 +76,18 @@ func newEngine(t testing.TB, f fault, o operation) *engine {
 	e.sim.AddVersion("existing", []byte(`{"user":"hidden-3"}`))
 	e.sim.SetStatus("existing", 2, "inactive")
 	e.sim.Create("bystander", []byte("hidden-bystander"))
-	e.abeja = listen(t, f.link, e.sim)
+	build := backend.Build{}
+	if f.takesTime() {
+		e.abeja = &abeja{handler: e.sim, url: "http://127.0.0.1"}
+		build.Transport = simulator.TransportTo(e.abeja)
+	} else {
+		e.abeja = listen(t, f.link, e.sim)
+	}
 
-	e.backend = enginetest.Start(t, backend.Factory(backend.Build{}), e.storage, logical.TestSystemView(), e.log)
+	e.backend = enginetest.Start(t, backend.Factory(build), e.storage, logical.TestSystemView(), e.log)
+	if f.takesTime() {
+		t.Cleanup(func() { e.backend.Cleanup(t.Context()) }) // in the bubble nothing may be left
+	}
 	e.configure(e.abeja.url, o.config)
 	if !o.cold {
 		e.prepare(func(e *engine) answer { return e.list("secrets/") })
@@ -216,7 +224,8 @@ func (e *engine) held(random bool) string {
 type link int
 
 const (
-	// plain is HTTP with a connection for each request, so that their number is always the same.
+	// plain is HTTP with a connection for each request, so that their number is always the same. Where a fault
+	// takes time, both sides are in memory.
 	plain link = iota
 	// kept is HTTP with connections that are used again.
 	kept
@@ -241,7 +250,7 @@ type abeja struct {
 	between  http.HandlerFunc // answers in place of handler, when set
 	resets   atomic.Bool      // cuts become RST
 	detached atomic.Bool      // calls go on when the caller has hung up
-	busy     sync.RWMutex
+	busy     atomic.Int32
 	nat      *nat // between a mount and a multiplexed link
 	server   *http.Server
 }
@@ -314,8 +323,8 @@ func (a *abeja) reopen(t testing.TB) {
 
 // ServeHTTP implements http.Handler.
 func (a *abeja) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a.busy.RLock()
-	defer a.busy.RUnlock()
+	a.busy.Add(1)
+	defer a.busy.Add(-1)
 	if a.detached.Load() {
 		r = r.WithContext(context.WithoutCancel(r.Context()))
 	}
@@ -341,8 +350,9 @@ func (a *abeja) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // settle waits until ABEJA has ended whatever it was asked.
 func (a *abeja) settle() {
-	a.busy.Lock()
-	defer a.busy.Unlock()
+	for a.busy.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // newCertificate makes a certificate that is its own CA, or that of another one.

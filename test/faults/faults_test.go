@@ -32,6 +32,9 @@ type fault struct {
 	alone bool
 }
 
+// takesTime reports whether the fault is met in a bubble with fake time, where no machine is too slow for it.
+func (f fault) takesTime() bool { return f.link == plain && (f.waits || f.hurries) }
+
 const callerGone = "no answer by the caller's deadline"
 
 func faults() []fault {

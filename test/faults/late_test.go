@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +18,6 @@ import (
 // overtaken has a value written whose first POST ABEJA takes up only once the write has timed out and been
 // repeated, and returns the secret as ABEJA then has it.
 func overtaken(t *testing.T, name string) (*engine, simulator.Snapshot) {
-	t.Parallel()
 	e := newEngine(t, fault{waits: true}, operation{})
 	release, done := make(chan struct{}), make(chan struct{})
 	var held atomic.Bool
@@ -44,16 +44,22 @@ func overtaken(t *testing.T, name string) (*engine, simulator.Snapshot) {
 }
 
 func TestACreateThatIsOvertakenByItsRepetitionTakesEffectOnce(t *testing.T) {
-	_, secret := overtaken(t, "new")
-	require.Len(t, secret.Versions, 1)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, secret := overtaken(t, "new")
+		require.Len(t, secret.Versions, 1)
+	})
 }
 
 // ABEJA has no conditional write and no key that marks a repetition: an update that it takes up
 // after the caller was told that its outcome is not known, and has repeated it, cannot be told from
 // another.
 func TestAnUpdateThatIsOvertakenByItsRepetitionMakesTwoVersionsOfOneValue(t *testing.T) {
-	e, secret := overtaken(t, "existing")
-	require.Len(t, secret.Versions, 5)
-	require.Equal(t, secret.Versions[3].Value, secret.Versions[4].Value)
-	require.True(t, strings.Contains(e.read("secrets/existing").data, "hidden-late"))
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, secret := overtaken(t, "existing")
+		require.Len(t, secret.Versions, 5)
+		require.Equal(t, secret.Versions[3].Value, secret.Versions[4].Value)
+		require.True(t, strings.Contains(e.read("secrets/existing").data, "hidden-late"))
+	})
 }
