@@ -127,7 +127,7 @@ func TestAConnectionThatADeviceHasForgottenIsLeft(t *testing.T) {
 	for protocol, http2 := range map[int]bool{1: false, 2: true} {
 		t.Run(fmt.Sprintf("HTTP/%d, the next call but one is good", protocol), func(t *testing.T) {
 			t.Parallel()
-			c, n := behindNAT(t, http2, answering(t, protocol), within(minTry))
+			c, n := behindNAT(t, http2, answering(t, protocol), within(3*time.Second)) // a busy machine needs one for a handshake
 			require.NoError(t, get(t.Context(), c))
 			n.forget()
 			require.ErrorIs(t, get(t.Context(), c), ErrTimeout)
