@@ -448,7 +448,8 @@ func TestEmptyPagesThatPromiseMoreEndTheListing(t *testing.T) {
 		keys, _ := a.ok()["keys"].([]string)
 		require.Len(t, keys, items, what)
 		require.Contains(t, a.warnings[0], "others may be missing")
-		require.LessOrEqual(t, asked.Load(), int64(20), what)
+		// Five pages with something new, eight without, and what a whole window has asked for beyond.
+		require.LessOrEqual(t, asked.Load(), int64(5+8+32), what)
 	}
 }
 
@@ -493,7 +494,8 @@ func TestAListThatNeverAdvancesEndsSoon(t *testing.T) {
 		a := e.list("secrets/")
 		a.ok()
 		require.Contains(t, a.warnings[0], "others may be missing", what)
-		require.LessOrEqual(t, asked.Load(), int64(20), what)
+		// Five pages with something new, eight without, and what a whole window has asked for beyond.
+		require.LessOrEqual(t, asked.Load(), int64(5+8+32), what)
 	}
 }
 
