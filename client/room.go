@@ -82,10 +82,15 @@ func (b *body) read(resp *http.Response, most int64) error {
 			b.turnedAway = true
 			return errNoRoom
 		}
+		rest := io.LimitReader(resp.Body, most+1-int64(buf.Len()))
 		if told {
 			buf.Grow(int(length) - buf.Len() + bytes.MinRead)
+			_, err = buf.ReadFrom(rest)
+		} else {
+			var all []byte // which io.ReadAll allocates less for than a buffer that doubles
+			all, err = io.ReadAll(io.MultiReader(&buf, rest))
+			buf = *bytes.NewBuffer(all)
 		}
-		_, err = buf.ReadFrom(io.LimitReader(resp.Body, most+1-int64(buf.Len())))
 	}
 	switch {
 	case err != nil && err != io.EOF: // which tells that no more comes
