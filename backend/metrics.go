@@ -103,7 +103,7 @@ func newMetrics(build Build, state func() store.State) *metrics {
 			return oneIf(state().Weather.Open)
 		}},
 		{"cache_entries", "Values in memory.", func() float64 { return float64(state().CacheEntries) }},
-		{"cache_bytes", "Bytes of the values in memory, with what is told of them.", func() float64 { return float64(state().CacheBytes) }},
+		{"cache_bytes", "Bytes of the values in memory, with their metadata.", func() float64 { return float64(state().CacheBytes) }},
 		{"last_good_entries", "Values that keep_last_good has in Vault's storage.", func() float64 { return float64(state().LastGood) }},
 		{"last_good_failing", "1 while keep_last_good cannot store, else 0.", func() float64 { return oneIf(state().LastGoodFails) }},
 	}

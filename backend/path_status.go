@@ -65,7 +65,7 @@ var statusAnswer = map[string]*framework.FieldSchema{
 	"odd_records":           {Type: framework.TypeInt, Description: "How many secrets had something that cannot be understood when they were last listed or read."},
 	"directory_age_seconds": {Type: framework.TypeFloat, Description: "How long ago they were listed; null before the first listing."},
 	"cache_entries":         {Type: framework.TypeInt, Description: "How many values are in memory."},
-	"cache_bytes":           {Type: framework.TypeInt, Description: "How many bytes they take, with what is told of them."},
+	"cache_bytes":           {Type: framework.TypeInt, Description: "How many bytes they take, with their metadata."},
 	"last_good_entries":     {Type: framework.TypeInt, Description: "How many values keep_last_good has in Vault's storage."},
 	"cache_hit_ratio":       {Type: framework.TypeFloat, Description: "The part of reads, 0 to 1, that cache_ttl spared a call; null if there were none with cache_ttl."},
 	"requests":              {Type: framework.TypeInt, Description: "Requests sent to ABEJA, retries included."},

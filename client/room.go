@@ -93,7 +93,7 @@ func (b *body) read(resp *http.Response, most int64) error {
 		}
 	}
 	switch {
-	case err != nil && err != io.EOF: // which tells that no more comes
+	case err != nil && err != io.EOF: // io.EOF is the end of a small answer
 		return err
 	case int64(buf.Len()) > most:
 		return tooLarge

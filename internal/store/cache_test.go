@@ -363,7 +363,7 @@ func TestValuesAreKeptWithinABoundOfBytes(t *testing.T) {
 		require.LessOrEqual(t, bytes, most)
 	}
 	secrets, _ := c.size()
-	require.Equal(t, 63, secrets, "each has what is told of it too")
+	require.Equal(t, 63, secrets, "each counts with its metadata")
 	_, _, first := c.get("0", time.Hour)
 	require.False(t, first)
 

@@ -578,7 +578,7 @@ func TestWhatWaitsForTheShelfIsBoundedInBytes(t *testing.T) {
 	for i := range 1000 {
 		take(i, 64<<10)
 	}
-	require.Equal(t, maxPendingBytes/(64<<10+2*512), len(g.pending), "the current value of each, and what is told of it")
+	require.Equal(t, maxPendingBytes/(64<<10+2*512), len(g.pending), "the current value of each, and its metadata")
 	take(0, 32<<10) // in place of the one that waits
 	take(1, 1<<20)  // finds no place
 	require.Len(t, g.pending["secret_1"].secret.Versions[0].Value, 64<<10)
