@@ -152,7 +152,7 @@ func createKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response,
 	if err := checkNewName(r.config.NamePrefix + r.name); err != nil {
 		return nil, err
 	}
-	if err := r.store.Absent(ctx, r.name); err != nil {
+	if err := r.store.Absent(ctx, r.secret); err != nil {
 		return nil, err
 	}
 	if len(r.req.Data) == 0 { // what it does not read has been taken out
@@ -170,7 +170,7 @@ func writeKVMetadata(ctx context.Context, r *secretRequest) (*logical.Response, 
 	if r.req.Operation == logical.PatchOperation {
 		if _, waits, err := r.custom.get(ctx, ofPending, r.byName()); err != nil {
 			return nil, err
-		} else if waits && r.store.Absent(ctx, r.name) == nil {
+		} else if waits && r.store.Absent(ctx, r.secret) == nil {
 			return nil, forwarded(r.custom.wait(ctx, r.byName(), change))
 		}
 	}

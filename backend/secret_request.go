@@ -152,7 +152,7 @@ func (r *secretRequest) send(ctx context.Context, u store.Update) (store.WriteRe
 		return store.WriteResult{}, err
 	}
 	if u.Value == nil {
-		if err := r.store.Absent(ctx, r.name); err != nil {
+		if err := r.store.Absent(ctx, r.secret); err != nil {
 			return store.WriteResult{}, err
 		}
 		return store.WriteResult{}, badRequest("there is no such secret: creating one needs a value")

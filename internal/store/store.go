@@ -23,7 +23,7 @@ func ByName(name string) Ref { return Ref{name: name} }
 // ByID refers to a secret by ABEJA's id.
 func ByID(id string) Ref { return Ref{id: id} }
 
-// Surely is the ref for those who take the absence of a secret or version for a success, as a delete does:
+// Surely is the ref for those who act on the absence of a secret or version, as a delete does that succeeds:
 // ErrNotFound is then told only on the word of a complete listing that began after the request, and so is
 // what versions there are.
 func (r Ref) Surely() Ref {

@@ -22,7 +22,7 @@ type WriteResult struct {
 // Create makes a secret and never changes one. Its CAS, when not nil, must be 0.
 func (s *Store) Create(ctx context.Context, name string, u Update) (WriteResult, error) {
 	if u.CAS != nil && *u.CAS != 0 {
-		if err := s.Absent(ctx, name); err != nil {
+		if err := s.Absent(ctx, ByName(name).Surely()); err != nil {
 			return WriteResult{}, err
 		}
 		return WriteResult{}, &CASError{Current: 0}
@@ -57,10 +57,10 @@ func (s *Store) Create(ctx context.Context, name string, u Update) (WriteResult,
 	return w, nil
 }
 
-// Absent returns nil when there is surely no such secret, ErrExists when there is one, and else why
-// that is not known.
-func (s *Store) Absent(ctx context.Context, name string) error {
-	_, _, err := s.find(ctx, ByName(name))
+// Absent returns nil when there is no such secret, ErrExists when there is one, and else why that is not
+// known. Of a secret that ABEJA has had for less than 5 s it may not know, unless the ref is Surely.
+func (s *Store) Absent(ctx context.Context, r Ref) error {
+	_, _, err := s.find(ctx, r)
 	switch {
 	case err == nil:
 		return ErrExists

@@ -127,6 +127,18 @@ func TestCheckAndSet(t *testing.T) {
 	})
 }
 
+func TestACheckAndSetIsNotRefusedForAnAbsenceThatOnlyAnOlderListShows(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		for range 1 + lookupBurst { // no token is left
+			_, err := s.Read(t.Context(), ByName("late"), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+		}
+		sim.Create("late", []byte("1"))
+		_, err := s.Create(t.Context(), "late", Update{Value: []byte("2"), CAS: new(1)})
+		require.ErrorIs(t, err, ErrExists)
+	})
+}
+
 func TestOfManyWritersWithTheSameCheckAndSetOneWins(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("0"))
