@@ -30,36 +30,38 @@ func (e foreignError) Error() string { return string(e) }
 
 const errOtherSecret = foreignError("the answer holds a version of another secret")
 
-// record is one of a list. One that cannot be understood costs only itself: in encoding/json's eyes none is
-// broken.
-type record[T any, P interface {
-	*T
-	reader
-}] struct {
-	content T
-	err     error
+// record is a record as encoding/json fills it. Its read and content are for one that can be broken.
+type record[T, R any] interface {
+	*R
+	// read decodes what can be understood.
+	read(raw []byte)
+	// content is what the record tells. An error says that it cannot be used.
+	content() (T, error)
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *record[T, P]) UnmarshalJSON(raw []byte) error {
-	r.err = P(&r.content).read(raw)
-	return nil
+// apart decodes the records of a list one by one, so that one which is broken costs only itself.
+func apart[T, R any, P record[T, R]](raws []json.RawMessage) []R {
+	if raws == nil {
+		return nil
+	}
+	records := make([]R, len(raws))
+	for i := range raws {
+		P(&records[i]).read(raws[i])
+	}
+	return records
 }
 
 // sorted tells those records that can be used from those that are odd.
-func sorted[T any, P interface {
-	*T
-	reader
-}](all []record[T, P]) (usable, odd []T) {
-	if all == nil {
+func sorted[T, R any, P record[T, R]](records []R) (usable, odd []T) {
+	if records == nil {
 		return nil, nil
 	}
-	usable = make([]T, 0, len(all))
-	for i := range all {
-		if all[i].err == nil {
-			usable = append(usable, all[i].content)
+	usable = make([]T, 0, len(records))
+	for i := range records {
+		if content, err := P(&records[i]).content(); err == nil {
+			usable = append(usable, content)
 		} else {
-			odd = append(odd, all[i].content)
+			odd = append(odd, content)
 		}
 	}
 	return usable, odd
@@ -102,8 +104,8 @@ type lenientBytes struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (b *lenientBytes) UnmarshalJSON(raw []byte) error {
 	var err error
-	if len(raw) > 1 && raw[0] == '"' && bytes.IndexByte(raw, '\\') < 0 { // as all are; what encoding/json does takes three times as long
-		b.bytes, err = base64.StdEncoding.AppendDecode(nil, raw[1:len(raw)-1])
+	if text, ok := unescaped(raw); ok { // what encoding/json does takes three times as long
+		b.bytes, err = base64.StdEncoding.AppendDecode(nil, text)
 	} else {
 		err = json.Unmarshal(raw, &b.bytes)
 	}
@@ -111,4 +113,12 @@ func (b *lenientBytes) UnmarshalJSON(raw []byte) error {
 		b.bytes = nil
 	}
 	return nil
+}
+
+// unescaped is the text of a JSON string, if it has no escape, as ABEJA's times and values have none.
+func unescaped(raw []byte) (text []byte, ok bool) {
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return nil, false
+	}
+	return raw[1 : len(raw)-1], true
 }

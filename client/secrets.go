@@ -41,27 +41,49 @@ type Secret struct {
 	Odd bool `json:"odd,omitempty"`
 }
 
-func (s *Secret) read(raw []byte) error {
-	wire := struct {
-		*Secret
-		ExpiredAt lenientTime                 `json:"expired_at"`
-		CreatedAt lenientTime                 `json:"created_at"`
-		UpdatedAt lenientTime                 `json:"updated_at"`
-		Versions  []record[Version, *Version] `json:"versions"`
-	}{Secret: s}
-	broken := json.Unmarshal(raw, &wire)
-	s.ExpiredAt, s.CreatedAt, s.UpdatedAt = wire.ExpiredAt.Time, wire.CreatedAt.Time, wire.UpdatedAt.Time
-	s.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd
-	s.Versions, s.OddVersions = sorted(wire.Versions)
-	switch {
-	case broken != nil:
-		return errNotJSON
-	case !ValidID(s.ID) || s.Name == "" || s.OrganizationID == "":
-		return errors.New("the answer holds no secret with id, name and organization")
-	case wire.ExpiredAt.odd: // must not be taken for none
-		return errors.New("the answer holds a secret whose expired_at is not a time")
+// secretRecord is a secret as an answer holds it.
+type secretRecord struct {
+	Secret
+	ExpiredAt lenientTime     `json:"expired_at"`
+	CreatedAt lenientTime     `json:"created_at"`
+	UpdatedAt lenientTime     `json:"updated_at"`
+	Versions  []versionRecord `json:"versions"`
+	broken    bool
+}
+
+func (r *secretRecord) read(raw []byte) {
+	if json.Unmarshal(raw, r) == nil {
+		return
 	}
-	return nil
+	own := struct {
+		*secretRecord
+		Versions []json.RawMessage `json:"versions"`
+	}{secretRecord: r}
+	r.broken = json.Unmarshal(raw, &own) != nil
+	r.Versions = apart[Version, versionRecord](own.Versions)
+}
+
+func (r *secretRecord) content() (Secret, error) {
+	s := r.Secret
+	s.ExpiredAt, s.CreatedAt, s.UpdatedAt = r.ExpiredAt.Time, r.CreatedAt.Time, r.UpdatedAt.Time
+	s.Odd = r.CreatedAt.odd || r.UpdatedAt.odd
+	s.Versions, s.OddVersions = sorted[Version](r.Versions)
+	switch {
+	case r.broken:
+		return s, errNotJSON
+	case !ValidID(s.ID) || s.Name == "" || s.OrganizationID == "":
+		return s, errors.New("the answer holds no secret with id, name and organization")
+	case r.ExpiredAt.odd: // must not be taken for none
+		return s, errors.New("the answer holds a secret whose expired_at is not a time")
+	}
+	return s, nil
+}
+
+func (s *Secret) read(raw []byte) (err error) {
+	var r secretRecord
+	r.read(raw)
+	*s, err = r.content()
+	return err
 }
 
 func (s *Secret) accept(a *asked) error {
@@ -139,14 +161,21 @@ type SecretPage struct {
 }
 
 func (p *SecretPage) read(raw []byte) error {
-	wire := struct {
+	whole := struct {
 		*SecretPage
-		Secrets []record[Secret, *Secret] `json:"secrets"`
+		Secrets []secretRecord `json:"secrets"`
 	}{SecretPage: p}
-	if json.Unmarshal(raw, &wire) != nil {
-		return errNotJSON
+	if json.Unmarshal(raw, &whole) != nil {
+		each := struct {
+			*SecretPage
+			Secrets []json.RawMessage `json:"secrets"`
+		}{SecretPage: p}
+		if json.Unmarshal(raw, &each) != nil {
+			return errNotJSON
+		}
+		whole.Secrets = apart[Secret, secretRecord](each.Secrets)
 	}
-	p.Secrets, p.Odd = sorted(wire.Secrets)
+	p.Secrets, p.Odd = sorted[Secret](whole.Secrets)
 	return nil
 }
 

@@ -18,11 +18,15 @@ func (t *Time) UnmarshalJSON(raw []byte) error {
 		*t = Time{}
 		return nil
 	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return err
+	text, ok := unescaped(raw)
+	if !ok {
+		var slow string
+		if err := json.Unmarshal(raw, &slow); err != nil {
+			return err
+		}
+		text = []byte(slow)
 	}
-	parsed, err := time.Parse(time.RFC3339, text)
+	parsed, err := time.Parse(time.RFC3339, string(text))
 	if err != nil {
 		return errors.New("a time is not RFC 3339")
 	}

@@ -35,27 +35,38 @@ type Version struct {
 	Odd bool `json:"odd,omitempty"`
 }
 
-// read decodes a version as far as it can be understood, also where it returns an error.
-func (v *Version) read(raw []byte) error {
-	wire := struct {
-		*Version
-		CreatedAt lenientTime  `json:"created_at"`
-		UpdatedAt lenientTime  `json:"updated_at"`
-		Value     lenientBytes `json:"value"`
-	}{Version: v}
-	broken := json.Unmarshal(raw, &wire)
-	v.CreatedAt, v.UpdatedAt, v.Value = wire.CreatedAt.Time, wire.UpdatedAt.Time, wire.Value.bytes
-	v.Odd = wire.CreatedAt.odd || wire.UpdatedAt.odd || wire.Value.odd
+// versionRecord is a version as an answer holds it.
+type versionRecord struct {
+	Version
+	CreatedAt lenientTime  `json:"created_at"`
+	UpdatedAt lenientTime  `json:"updated_at"`
+	Value     lenientBytes `json:"value"`
+	broken    bool
+}
+
+func (r *versionRecord) read(raw []byte) { r.broken = json.Unmarshal(raw, r) != nil }
+
+func (r *versionRecord) content() (Version, error) {
+	v := r.Version
+	v.CreatedAt, v.UpdatedAt, v.Value = r.CreatedAt.Time, r.UpdatedAt.Time, r.Value.bytes
+	v.Odd = r.CreatedAt.odd || r.UpdatedAt.odd || r.Value.odd
 	if v.Number < 1 || v.Number > math.MaxInt32 {
 		v.Number = 0
 	}
 	switch {
-	case broken != nil:
-		return errNotJSON
+	case r.broken:
+		return v, errNotJSON
 	case !ValidID(v.ID) || v.Number == 0:
-		return errors.New("the answer holds a version without id or number")
+		return v, errors.New("the answer holds a version without id or number")
 	}
-	return nil
+	return v, nil
+}
+
+func (v *Version) read(raw []byte) (err error) {
+	var r versionRecord
+	r.read(raw)
+	*v, err = r.content()
+	return err
 }
 
 func (v *Version) accept(a *asked) error {
@@ -82,17 +93,24 @@ type VersionPage struct {
 }
 
 func (p *VersionPage) read(raw []byte) error {
-	wire := struct {
+	whole := struct {
 		*VersionPage
-		Versions []record[Version, *Version] `json:"versions"`
+		Versions []versionRecord `json:"versions"`
 	}{VersionPage: p}
-	if json.Unmarshal(raw, &wire) != nil {
-		return errNotJSON
+	if json.Unmarshal(raw, &whole) != nil {
+		each := struct {
+			*VersionPage
+			Versions []json.RawMessage `json:"versions"`
+		}{VersionPage: p}
+		if json.Unmarshal(raw, &each) != nil {
+			return errNotJSON
+		}
+		whole.Versions = apart[Version, versionRecord](each.Versions)
 	}
-	if wire.Versions == nil {
+	if whole.Versions == nil {
 		return errors.New("the answer is not a list of versions")
 	}
-	p.Versions, p.Odd = sorted(wire.Versions)
+	p.Versions, p.Odd = sorted[Version](whole.Versions)
 	return nil
 }
 
