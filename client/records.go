@@ -12,7 +12,7 @@ type asked struct {
 	ReadOptions
 }
 
-// reader is filled from the JSON of an answer or of one of its records.
+// reader is filled from the JSON of an answer.
 type reader interface {
 	// read decodes what can be understood. An error says that it is not what was asked for, or cannot be
 	// used. It is never one of encoding/json, whose text may quote a value.
@@ -30,10 +30,10 @@ func (e foreignError) Error() string { return string(e) }
 
 const errOtherSecret = foreignError("the answer holds a version of another secret")
 
-// record is a record as encoding/json fills it. Its read and content are for one that can be broken.
+// record is how an answer holds a T; encoding/json fills it.
 type record[T, R any] interface {
 	*R
-	// read decodes what can be understood.
+	// read decodes what can be understood of one that may be broken.
 	read(raw []byte)
 	// content is what the record tells. An error says that it cannot be used.
 	content() (T, error)
