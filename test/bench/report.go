@@ -80,6 +80,9 @@ func (r *report) count(what string, seen, want int) {
 }
 
 func (r *report) write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	if err := os.WriteFile(filepath.Join(dir, "performance.md"), r.page(), 0o644); err != nil {
 		return err
 	}
