@@ -58,30 +58,35 @@ func growing(ctx context.Context, t *tools, p plan, r *report) error {
 	if err != nil {
 		return err
 	}
+	const list = "?list=true&limit=1"
 	listing, err := turns(ctx, all, listLatency, p.growthRounds, func(ctx context.Context, o *organization, _ int) (float64, error) {
-		begun := time.Now()
-		_, err := o.v.read(ctx, "abeja/secrets?list=true&limit=1")
-		return time.Since(begun).Seconds(), err
+		return o.timed(ctx, list)
 	})
 	if err != nil {
 		return err
 	}
 	start, err := turns(ctx, all, listLatency, p.startRounds, func(ctx context.Context, o *organization, round int) (float64, error) {
 		// The names that are read are spread over the whole list.
-		return o.start(ctx, demoName((2*round+1)*o.secrets/(2*p.startRounds)))
+		return o.start(ctx, "/"+demoName((2*round+1)*o.secrets/(2*p.startRounds)))
+	})
+	if err != nil {
+		return err
+	}
+	first, err := turns(ctx, all, listLatency, p.growthRounds, func(ctx context.Context, o *organization, _ int) (float64, error) {
+		return o.start(ctx, list)
 	})
 	if err != nil {
 		return err
 	}
 
 	growth := table{
-		title: "Growth", columns: []string{"secrets", "cached reads/s", "uncached read, ms", "listing, s", "first read after a start, s", "memory, MB"},
+		title: "Growth", columns: []string{"secrets", "cached reads/s", "uncached read, ms", "listing, s", "after a start: the first read, s", "or listing, s", "memory, MB"},
 		note: fmt.Sprintf("What more secrets cost, with ABEJA's times as above. A start is that of the plugin's process: the first read of a name "+
 			"anywhere in the list. Memory is what comes on top of the size at start. Rounds: %d, %d for the first reads.", p.growthRounds, p.startRounds),
 	}
 	for i, o := range all {
 		growth.rows = append(growth.rows, []string{number(o.secrets), spread(cached[i].rounds), spread(uncached[i].rounds),
-			spread(listing[i].rounds), spread(start[i].rounds), short(o.growth.settled)})
+			spread(listing[i].rounds), spread(start[i].rounds), spread(first[i].rounds), short(o.growth.settled)})
 	}
 	r.tables = append(r.tables, growth)
 	largest := len(all) - 1
@@ -103,8 +108,11 @@ func growing(ctx context.Context, t *tools, p plan, r *report) error {
 		r.expect("growth: "+column.what+", for each ten times as many secrets at the most", []float64{slices.Max(steps)}, atMost, 10, "")
 	}
 	r.expect(fmt.Sprintf("memory: names of %s secrets, MB over the size at start", n), []float64{all[largest].growth.settled}, atMost, 60, "")
-	r.expect(fmt.Sprintf("first read after a start with %s secrets: median time, to that of a listing", n),
-		[]float64{median(start[largest].rounds) / median(listing[largest].rounds)}, atMost, 0.5, "")
+	for i, of := range []row{listing[largest], first[largest]} {
+		r.expect(fmt.Sprintf("first read after a start with %s secrets: median time, to that of a listing%s", n, []string{"", " after a start"}[i]),
+			[]float64{median(start[largest].rounds) / median(of.rounds)}, atMost, 0.5,
+			"A name is on average in the middle of the list, and the first pages are read when the plugin has started, few at once.")
+	}
 	return withLastGood(ctx, t, all[largest].s, r)
 }
 
@@ -149,12 +157,17 @@ func (o *organization) read(ctx context.Context, mount string, n int, d time.Dur
 }
 
 // start starts the plugin's process anew, and times the first read.
-func (o *organization) start(ctx context.Context, name string) (seconds float64, err error) {
+func (o *organization) start(ctx context.Context, below string) (seconds float64, err error) {
 	if err := o.v.reload(ctx); err != nil {
 		return 0, err
 	}
+	return o.timed(ctx, below)
+}
+
+// timed reads what is below secrets.
+func (o *organization) timed(ctx context.Context, below string) (seconds float64, err error) {
 	begun := time.Now()
-	_, err = o.v.read(ctx, "abeja/secrets/"+name)
+	_, err = o.v.read(ctx, "abeja/secrets"+below)
 	return time.Since(begun).Seconds(), err
 }
 
