@@ -375,15 +375,24 @@ func TestAListingThatTakesLongerThanItsCallersWaitGoesOnAndIsJoined(t *testing.T
 	})
 }
 
+// failed is a store whose listing has failed at a page, and whose ABEJA fails no longer.
+func failed(t *testing.T, secrets, page int64) (*listed, *Store) {
+	abeja := &listed{secrets: int(secrets)}
+	s := abeja.store(t, 0)
+	abeja.fails.Store(page * (pageSize - overlap))
+	_, err := s.List(t.Context())
+	require.ErrorIs(t, err, client.ErrUnavailable)
+	abeja.fails.Store(0)
+	abeja.asked.Store(0)
+	return abeja, s
+}
+
 func TestAListingGoesOnWhereAnotherHasFailed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		abeja := &listed{secrets: 10_000}
-		s := abeja.store(t, 0)
+		abeja, s := failed(t, 10_000, 80)
 		abeja.fails.Store(80 * 95)
 		_, err := s.List(t.Context())
-		require.ErrorIs(t, err, client.ErrUnavailable)
-		_, err = s.List(t.Context())
 		require.ErrorIs(t, err, client.ErrUnavailable)
 
 		abeja.fails.Store(0)
@@ -426,13 +435,7 @@ func TestNoListingGoesOnWithPagesThatAreTooOldForItsCaller(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				abeja := &listed{secrets: 5_000}
-				s := abeja.store(t, 0)
-				abeja.fails.Store(40 * 95)
-				_, err := s.List(t.Context())
-				require.ErrorIs(t, err, client.ErrUnavailable)
-				abeja.fails.Store(0)
-				abeja.asked.Store(0)
+				abeja, s := failed(t, 5_000, 40)
 				call(t, s)
 				require.GreaterOrEqual(t, abeja.asked.Load(), int64(53), "all pages")
 			})
