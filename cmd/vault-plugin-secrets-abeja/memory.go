@@ -6,11 +6,11 @@ import (
 )
 
 const (
-	// spareMemory is given to Go's garbage collector as memory that is in use, and is never touched: a heap
-	// of 5 MB, as a plugin with few secrets has, is else collected each time that it has doubled. With it
-	// 1,000 reads cause 1.5 collections instead of 5.1, a read takes 7 % less of the plugin's processor
-	// time, and the process is 9 MB larger, however large it is. With GOGC=200 the time would be the same,
-	// and a large cache half as large again; twice the spare saves no more.
+	// spareMemory counts as memory in use and is never touched. Without it Go collects garbage each time that
+	// the heap of 5 MB, which a plugin with few secrets has, has doubled. With it 1,000 reads cause 1.5
+	// collections instead of 5.1, a read takes 7 % less of the plugin's processor time, and the process is 9 MB
+	// larger, whatever its size. Twice as much saves no more time. GOGC=200 saves as much, but lets a process
+	// with a large cache grow by half.
 	spareMemory = 8 << 20
 	// memoryLimit is where the collector begins to spend time rather than memory: twice what a mount with the
 	// largest cache takes. It must not be close to what is in use: reads from a process that is over its limit
