@@ -17,6 +17,7 @@ func FuzzDecode(f *testing.F) {
 		`{"ID":"3053595942757","Organization_ID":"1410000000000","NAME":"a","expired_at":"0001-01-01T00:00:00Z"}`,
 		`{"id":"4053595942757","version":1,"value":"YQ","created_at":"9999-12-31T23:59:59-23:59"}`,
 		`{"id":"3053595942757","organization_id":"1410000000000","name":"a","expired_at":"soon","versions":[{"id":"1","version":"1"},7]}`,
+		`{"id":"3053595942757","organization_id":"1410000000000","name":"a","versions":[{"id":"1","version":1,"value":"YQ=="}],"Versions":[{"id":"2","version":2}]}`,
 	} {
 		f.Add(answer)
 	}

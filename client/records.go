@@ -39,6 +39,16 @@ type record[T, R any] interface {
 	content() (T, error)
 }
 
+// list is the records of a list. A second list of the same name replaces it: encoding/json would decode its
+// records over those of the first, and leave their values where it has none.
+type list[R any] []R
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *list[R]) UnmarshalJSON(raw []byte) error {
+	*l = nil
+	return json.Unmarshal(raw, (*[]R)(l))
+}
+
 // apart decodes the records of a list one by one, so that one which is broken costs only itself.
 func apart[T, R any, P record[T, R]](raws []json.RawMessage) []R {
 	if raws == nil {

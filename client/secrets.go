@@ -44,10 +44,10 @@ type Secret struct {
 // secretRecord is a secret as an answer holds it.
 type secretRecord struct {
 	Secret
-	ExpiredAt lenientTime     `json:"expired_at"`
-	CreatedAt lenientTime     `json:"created_at"`
-	UpdatedAt lenientTime     `json:"updated_at"`
-	Versions  []versionRecord `json:"versions"`
+	ExpiredAt lenientTime         `json:"expired_at"`
+	CreatedAt lenientTime         `json:"created_at"`
+	UpdatedAt lenientTime         `json:"updated_at"`
+	Versions  list[versionRecord] `json:"versions"`
 	broken    bool
 }
 
@@ -163,7 +163,7 @@ type SecretPage struct {
 func (p *SecretPage) read(raw []byte) error {
 	whole := struct {
 		*SecretPage
-		Secrets []secretRecord `json:"secrets"`
+		Secrets list[secretRecord] `json:"secrets"`
 	}{SecretPage: p}
 	if json.Unmarshal(raw, &whole) != nil {
 		each := struct {

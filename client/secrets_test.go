@@ -296,6 +296,29 @@ func TestAPartOfARecordThatIsNotNeededCostsItselfAlone(t *testing.T) {
 	}
 }
 
+func TestOfAListThatAnAnswerHoldsTwiceOnlyTheSecondCounts(t *testing.T) {
+	t.Parallel()
+	first := strings.Replace(versionJSON, `"version":1`, `"version":1,"value":"Zmlyc3Q="`, 1)
+	versions := `"versions":[` + first + `],"Versions":[{"id":"2","version":2}]`
+	want := []Version{{ID: "2", Number: 2}}
+
+	page, err := newClient(t, always(200, `{`+versions+`}`)).ListVersions(t.Context(), secretID, ListOptions{})
+	require.NoError(t, err)
+	require.Equal(t, want, page.Versions)
+
+	named := func(name, more string) string {
+		return `{"id":"` + secretID + `","organization_id":"` + org + `","name":"` + name + `"` + more + `}`
+	}
+	secret, err := newClient(t, always(200, named("db", ","+versions))).GetSecret(t.Context(), secretID, ReadOptions{Values: true})
+	require.NoError(t, err)
+	require.Equal(t, want, secret.Versions)
+
+	list, err := newClient(t, always(200, `{"organization_id":"`+org+`","secrets":[`+named("db", `,"description":"first",`+versions)+`],"Secrets":[`+named("other", "")+`]}`)).
+		ListSecrets(t.Context(), ListOptions{})
+	require.NoError(t, err)
+	require.Equal(t, []Secret{{ID: secretID, OrganizationID: org, Name: "other"}}, list.Secrets)
+}
+
 func TestAnAnswerThatIsNoListOfTheOrganizationIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []string{

@@ -95,7 +95,7 @@ type VersionPage struct {
 func (p *VersionPage) read(raw []byte) error {
 	whole := struct {
 		*VersionPage
-		Versions []versionRecord `json:"versions"`
+		Versions list[versionRecord] `json:"versions"`
 	}{VersionPage: p}
 	if json.Unmarshal(raw, &whole) != nil {
 		each := struct {
