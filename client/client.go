@@ -223,6 +223,7 @@ func newTransport(caCert string) (*http.Transport, error) {
 	t.MaxIdleConns = maxConns
 	t.MaxIdleConnsPerHost = maxConns
 	t.MaxConnsPerHost = maxConns
+	t.DisableCompression = true // the length of what is compressed is not told
 	t.HTTP2 = &http.HTTP2Config{
 		SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: pingAfter, MaxReceiveBufferPerStream: unread,
 	}

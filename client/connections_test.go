@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -270,4 +271,16 @@ func TestTheNumberOfConnectionsIsBoundedAndCallersThatGiveUpCostNone(t *testing.
 		require.LessOrEqual(t, n.connections(), 2*maxConns, "those of the callers who gave up included")
 		require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
 	}
+}
+
+func TestNoAnswerIsCompressedSinceItsLengthIsThenNotTold(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Empty(t, r.Header["Accept-Encoding"])
+		io.WriteString(w, secretJSON)
+	}))
+	defer s.Close()
+	c := newClient(t, nil, func(cfg *Config) { cfg.BaseURL = s.URL })
+	defer c.CloseIdleConnections()
+	require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
 }
