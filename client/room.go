@@ -13,7 +13,7 @@ const (
 	// maxAnswer bounds the bytes of an answer. One secret with 100 versions of 64 KiB in base64
 	// has under 9 MB; of a whole page of such secrets the values must be asked for in parts.
 	maxAnswer = 16 << 20
-	// small is up to how many bytes an answer needs no room: the buffers of its connection take as much.
+	// small is the size in bytes up to which an answer needs no room: the buffers of its connection take as much.
 	small = 16 << 10
 )
 
@@ -60,8 +60,13 @@ type body struct {
 
 // read reads an answer of at most so many bytes. A larger one is not read to its end, and if it tells its
 // length not at all. Before more is read than a small answer has, there is room for all that may come.
-func (b *body) read(resp *http.Response, most int64) error {
+func (b *body) read(resp *http.Response, most int64) (err error) {
 	b.close()
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
 	tooLarge := errTooLarge
 	if most < maxAnswer {
 		tooLarge = errOverMost
@@ -72,9 +77,9 @@ func (b *body) read(resp *http.Response, most int64) error {
 	}
 	var buf bytes.Buffer
 	buf.Grow(int(min(max(0, length), small)) + bytes.MinRead)
-	_, err := io.CopyN(&buf, resp.Body, min(small, most))
-	if err == nil {
-		told := length > int64(buf.Len())
+	_, err = io.CopyN(&buf, resp.Body, min(small, most))
+	if err == nil && length != small {
+		told := length > 0
 		if !told {
 			length = most
 		}

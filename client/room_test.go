@@ -136,9 +136,11 @@ func TestASmallAnswerNeedsNoRoom(t *testing.T) {
 		leave, err := room.enter(t.Context(), 1)
 		require.NoError(t, err)
 		defer leave()
-		small := &server{answer: func(int, *http.Request) (*http.Response, error) { return reply(200, padded(small-1)), nil }}
 		begin := time.Now()
-		require.NoError(t, callOf(OpGetSecret)(t.Context(), newClient(t, small, in(room))))
+		for _, answer := range []*http.Response{reply(200, padded(small-1)), told(padded(small))} {
+			s := &server{answer: func(int, *http.Request) (*http.Response, error) { return answer, nil }}
+			require.NoError(t, callOf(OpGetSecret)(t.Context(), newClient(t, s, in(room))))
+		}
 		require.Zero(t, time.Since(begin))
 	})
 }
@@ -228,19 +230,25 @@ func TestWhatIsInARoomIsInTheSharedOneToo(t *testing.T) {
 	})
 }
 
-func TestABodyThatBreaksLeavesTheRoomBeforeTheNextTry(t *testing.T) {
+func TestABodyThatBreaksLeavesTheRoomAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const size = 100 << 10
 		s := &server{answer: func(n int, _ *http.Request) (*http.Response, error) {
 			resp := told(padded(size))
-			if n < 3 {
+			if n == 1 {
 				resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 2*small)), broken{}))
 			}
 			return resp, nil
 		}}
-		c := newClient(t, s, in(NewRoom(size, nil)), retries(3))
+		c := newClient(t, s, in(NewRoom(size, nil)), retries(1))
+		var all sync.WaitGroup
+		all.Go(func() { require.NoError(t, callOf(OpGetSecret)(t.Context(), c)) })
+		synctest.Wait() // the first try has failed
+		begin := time.Now()
 		require.NoError(t, callOf(OpGetSecret)(t.Context(), c))
+		require.Zero(t, time.Since(begin), "while the other waits before it tries again")
+		all.Wait()
 		require.Len(t, s.requests, 3)
 	})
 }
