@@ -240,14 +240,14 @@ func TestAThousandReadersOfOneSecretShareOneRequest(t *testing.T) {
 
 func TestAThousandListingsShareOneListing(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
-		sim.Fill(250)
+		sim.Fill(100)
 		sim.SetLatency(time.Second)
 		together(1000, func(int) {
 			l, err := s.List(t.Context())
 			require.NoError(t, err)
-			require.Len(t, l.Items, 250)
+			require.Len(t, l.Items, 100)
 		})
-		require.Equal(t, 3, sim.Count())
+		require.Equal(t, 1, sim.Count())
 		require.EqualValues(t, 999, s.stats.Coalesced.Load())
 	})
 }
