@@ -37,9 +37,10 @@ const (
 	// three in a second take as long. One that gets no page for a time ends with the tries of that page.
 	maxListing = time.Hour
 	// keepPages is how long the pages of a listing that failed are kept for another to go on with, if
-	// there are at least enoughPages of them: fewer are soon read anew, and then tell more.
-	keepPages   = 5 * time.Minute
-	enoughPages = maxWindow
+	// there are at least enoughPages of them: fewer are soon read anew, and then tell more. A listing that
+	// began more than oldPages ago is not kept.
+	keepPages, oldPages = 5 * time.Minute, 10 * time.Minute
+	enoughPages         = maxWindow
 )
 
 // directory knows the names and ids of the secrets that an ABEJA user is shown, never their values.
@@ -66,6 +67,7 @@ type directory struct {
 	begins  uint64 // how many listings have begun
 	running *listing
 	failed  *listing      // of which the pages are kept
+	drop    *time.Timer   // ends that
 	next    *listing      // begins when running has ended, for those who need a newer one
 	listing bool          // whether run is at work
 	hurry   chan struct{} // tells run that next may begin earlier
@@ -110,11 +112,14 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 	}
 	d.mu.Unlock()
 	for l != nil {
-		err = d.meet(ctx, s, l, r)
+		var met bool
+		met, err = d.meet(ctx, s, l, r)
 		if name, id, ok := d.peek(r); ok || ctx.Err() != nil {
 			return name, id, ctx.Err()
 		}
 		switch {
+		case met: // and deleted since
+			l = nil
 		case d.abandoned(s, l, err):
 			l = d.again(s, l)
 		case l.number <= begins: // what it has met is enough, but what it has not may have been made since
@@ -128,15 +133,21 @@ func (d *directory) find(ctx context.Context, s *Store, r Ref) (name, id string,
 			l = nil
 		}
 	}
+	if name, id, ok := d.peek(r); ok { // by a listing that another caller began
+		return name, id, nil
+	}
 	if err == nil {
 		err = ErrNotFound
 	}
 	return "", "", err
 }
 
-// lookup returns the next listing for a name that is unknown, or, where the token bucket is empty, why the
-// name may be missing; d.mu is held.
+// lookup returns a listing with a number of at least atLeast for a name that is unknown, or, where there is
+// none and the token bucket is empty, why the name may be missing; d.mu is held.
 func (d *directory) lookup(s *Store, atLeast uint64) (*listing, error) {
+	if l := d.running; l != nil && l.number >= atLeast {
+		return l, nil
+	}
 	l := d.upcoming(atLeast)
 	if l == nil && (d.begun.IsZero() || d.lookups.Allow()) {
 		l = d.follow(s, time.Now(), atLeast)
@@ -445,26 +456,35 @@ func (d *directory) begin() {
 	d.begun = time.Now()
 	if f != nil && f.number >= l.atLeast {
 		l.number, l.begun, l.seq, l.read = f.number, f.begun, f.seq, f.read
-		d.failed = nil
+		d.letGo()
 		return
 	}
 	d.begins++
 	l.number, l.begun, l.seq, l.read = d.begins, d.begun, d.organization().seq.Load(), new(reading[Item])
 }
 
-// keep keeps the pages of a listing that has failed; d.mu is held.
+// keep keeps the pages of a listing that has failed, if they are worth it, in place of another's; d.mu is held.
 func (d *directory) keep(l *listing) {
-	if len(l.read.pages) < enoughPages || time.Since(l.begun) > maxListing/2 {
+	if len(l.read.pages) < enoughPages || time.Since(l.begun) > oldPages {
 		return
 	}
+	d.letGo()
 	d.failed = l
-	time.AfterFunc(keepPages, func() {
+	d.drop = time.AfterFunc(keepPages, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.failed == l {
-			d.failed = nil
+			d.letGo()
 		}
 	})
+}
+
+// letGo no longer keeps the pages of a listing; d.mu is held.
+func (d *directory) letGo() {
+	if d.failed != nil {
+		d.drop.Stop()
+		d.failed, d.drop = nil, nil
+	}
 }
 
 // run lists until nobody waits for a listing.
@@ -586,31 +606,31 @@ func (d *directory) install(l *listing) {
 	if !errors.Is(l.err, context.Canceled) {
 		d.err = unsure
 	}
-	if l.err != nil {
-		d.keep(l)
+	if l.err == nil {
+		d.letGo()
 	} else {
-		d.failed = nil
+		d.keep(l)
 	}
 	d.running = nil
 	close(l.done)
 }
 
 // meet waits until the listing has met the secret, or has ended.
-func (d *directory) meet(ctx context.Context, s *Store, l *listing, r Ref) error {
+func (d *directory) meet(ctx context.Context, s *Store, l *listing, r Ref) (met bool, err error) {
 	d.join(s, l)
 	for {
 		d.mu.Lock()
 		page := l.page
 		d.mu.Unlock()
 		if _, _, ok := d.peek(r); ok {
-			return nil
+			return true, nil
 		}
 		select {
 		case <-page:
 		case <-l.done:
-			return l.err
+			return false, l.err
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }

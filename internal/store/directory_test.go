@@ -375,6 +375,23 @@ func TestAListingThatTakesLongerThanItsCallersWaitGoesOnAndIsJoined(t *testing.T
 	})
 }
 
+func TestOfTwoWhoMissANameBothFindItInTheNextListing(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		for range lookupBurst { // the first listing takes no token, and one is left
+			_, err := s.Read(t.Context(), ByName("late"), Current)
+			require.ErrorIs(t, err, ErrNotFound)
+		}
+		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: time.Second, AfterActing: true})
+		go s.List(t.Context())
+		synctest.Wait()
+		sim.Create("late", []byte("v"))
+		sim.SetLatency(time.Second)
+		sim.ResetRequests()
+		together(2, func(int) { require.Equal(t, "v", value(t, s, "late")) })
+		require.Equal(t, 1, sim.Count("list_secrets"))
+	})
+}
+
 // failed is a store whose listing has failed at a page, and whose ABEJA fails no longer.
 func failed(t *testing.T, secrets, page int64) (*listed, *Store) {
 	abeja := &listed{secrets: int(secrets)}
