@@ -94,9 +94,9 @@ type reading[T any] struct {
 	early  map[int]page[T] // those that came before one in front of them, by number
 	stride int             // how many items lie between the beginnings of two pages
 	sure   int             // the number of a page that is there, since the one before it promises more
-	seen   map[string]bool // the items of pages
-	stale  int             // how many of the last pages have no new item
-	ended  bool            // whether pages have the end
+	seen   map[string]bool // the items of all of them
+	stale  int             // how many of those that came last have no new item
+	ended  bool            // whether pages have the end, or there is none
 	lost   int             // records that are not items; one that two pages share is counted twice
 }
 
@@ -194,27 +194,29 @@ func (l lister[T]) reach(r *reading[T]) int {
 	return r.sure + 1 + (r.sure-expected+2)/2
 }
 
-// take takes in a page.
+// take takes in a page. Whether the list advances is told by the pages as they come: those that wait for one in
+// front of them are as good.
 func (l lister[T]) take(r *reading[T], number int, p page[T]) {
 	if !p.last() {
 		r.sure = max(r.sure, number+1)
+		r.stale++
+	}
+	if p.lost() > 0 {
+		r.stale = 0
+	}
+	for _, item := range p.items {
+		if id := l.id(item); !r.seen[id] {
+			r.seen[id], r.stale = true, 0
+		}
 	}
 	r.early[number] = p
 	for p, ok := r.early[len(r.pages)]; ok && !r.ended; p, ok = r.early[len(r.pages)] {
 		delete(r.early, len(r.pages))
 		r.pages = append(r.pages, p)
 		r.lost += p.lost()
-		r.stale++
-		if p.lost() > 0 {
-			r.stale = 0
-		}
-		for _, item := range p.items {
-			if id := l.id(item); !r.seen[id] {
-				r.seen[id], r.stale = true, 0
-			}
-		}
-		r.ended = p.last() || r.stale == maxStale
+		r.ended = p.last()
 	}
+	r.ended = r.ended || r.stale >= maxStale
 }
 
 // join reads pages where neighbours share no item, until the list's end is joined to its beginning.
