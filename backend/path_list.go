@@ -64,9 +64,11 @@ func (b *backend) list(ctx context.Context, req *logical.Request, d *framework.F
 	if limit > 0 {
 		shown = shown[:min(limit, len(shown))]
 	}
-	if err := b.long.wait(ctx, len(shown)); err != nil {
+	answered, err := b.long.wait(ctx, len(shown))
+	if err != nil {
 		return nil, err
 	}
+	defer answered()
 	keys, info := make([]string, len(shown)), make(map[string]any, len(shown))
 	for i, item := range shown {
 		keys[i] = key(item)
@@ -125,16 +127,16 @@ type longAnswers struct{ keys *semaphore.Weighted }
 
 func newLongAnswers() longAnswers { return longAnswers{semaphore.NewWeighted(longLists)} }
 
-// wait returns when there is room for an answer of so many keys. It is taken until ctx ends: that of a request
-// to a plugin does when its answer has been handed over to be sent.
-func (l longAnswers) wait(ctx context.Context, keys int) error {
+// wait returns when there is room for an answer of so many keys. It is taken until answered is called and ctx
+// has ended: that of a request to a plugin does when its answer has been handed over to be sent, or when the
+// caller hangs up, while the answer may still be made.
+func (l longAnswers) wait(ctx context.Context, keys int) (answered func(), err error) {
 	if keys <= shortList {
-		return nil
+		return func() {}, nil
 	}
 	room := int64(min(keys, longLists))
 	if err := l.keys.Acquire(ctx, room); err != nil {
-		return err
+		return nil, err
 	}
-	context.AfterFunc(ctx, func() { l.keys.Release(room) })
-	return nil
+	return func() { context.AfterFunc(ctx, func() { l.keys.Release(room) }) }, nil
 }

@@ -26,9 +26,10 @@ func TestLongListsWaitForEachOtherAndShortOnesForNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := inMemory(t)
 		e.sim.Fill(shortList + 1)
-		other, sent := context.WithCancel(t.Context())
-		defer sent()
-		require.NoError(t, e.backend.(*backend).long.wait(other, 10*longLists))
+		other, hangUp := context.WithCancel(t.Context())
+		defer hangUp()
+		made, err := e.backend.(*backend).long.wait(other, 10*longLists)
+		require.NoError(t, err)
 
 		require.Len(t, e.list("secrets/", fields{"limit": shortList}).ok()["keys"], shortList)
 		impatient, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -39,7 +40,10 @@ func TestLongListsWaitForEachOtherAndShortOnesForNone(t *testing.T) {
 		go func() { answered <- e.list("secrets/") }()
 		synctest.Wait()
 		require.Empty(t, answered, "there is no room")
-		sent()
+		hangUp()
+		synctest.Wait()
+		require.Empty(t, answered, "the other's answer is still being made")
+		made()
 		require.Len(t, (<-answered).ok()["keys"], shortList+1)
 	})
 }
