@@ -53,13 +53,17 @@ func (r *versionRecord) content() (Version, error) {
 	if v.Number < 1 || v.Number > math.MaxInt32 {
 		v.Number = 0
 	}
+	var err error
 	switch {
 	case r.broken:
-		return v, errNotJSON
+		err = errNotJSON
 	case !ValidID(v.ID) || v.Number == 0:
-		return v, errors.New("the answer holds a version without id or number")
+		err = errors.New("the answer holds a version without id or number")
 	}
-	return v, nil
+	if err != nil {
+		v.Value = nil // of no use, and it takes memory
+	}
+	return v, err
 }
 
 func (v *Version) read(raw []byte) (err error) {
