@@ -86,18 +86,20 @@ func (r record) has(v *client.Version) bool { return !r.partial || v.ID == r.onl
 // without is the record without the values of versions that are not picked: a reader may hold it for long, until
 // a slow client has its answer.
 func (r record) without(p Pick) record {
-	v, err := p.From(r.secret)
-	if r.partial || v == nil || err != nil {
+	if r.partial {
 		return r
 	}
 	secret := *r.secret
+	r.secret, r.partial = &secret, true
+	if v, _ := p.From(&secret); v != nil {
+		r.only = v.ID
+	}
 	secret.Versions = slices.Clone(secret.Versions)
 	for i := range secret.Versions {
-		if other := &secret.Versions[i]; other.Number != v.Number {
-			other.Value = nil
+		if v := &secret.Versions[i]; v.ID != r.only {
+			v.Value = nil
 		}
 	}
-	r.secret, r.partial, r.only = &secret, true, v.ID
 	return r
 }
 
