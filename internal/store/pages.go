@@ -182,8 +182,12 @@ func (l lister[T]) rest(ctx context.Context, r *reading[T]) error {
 }
 
 // reach is the number of the first page that must not be asked for yet. No total is given: as many are asked
-// for as are expected, and of those beyond at most half as many in vain as there turn out to be.
+// for as are expected, and of those beyond at most half as many in vain as there turn out to be. Where nothing
+// is expected, as after a start, at most as many in vain as there are.
 func (l lister[T]) reach(r *reading[T]) int {
+	if l.expected == 0 {
+		return 2*r.sure + 1
+	}
 	expected := 1
 	if more := l.expected - r.stride - overlap; more > 0 {
 		expected += (more + r.stride - 1) / r.stride
