@@ -19,7 +19,7 @@ const (
 	lookupInterval = 5 * time.Second
 	lookupBurst    = 3
 	// existsInterval is how often at most Exists lists, and existsPage how long it waits for each page that
-	// this may take, if that is longer: 100 requests in a minute. Vault asks it before it looks at policies:
+	// this may take, if that is longer: 100 requests a minute on average. Vault asks it before it looks at policies:
 	// whoever has a token, or none that is of use, can cause it.
 	existsInterval = time.Minute
 	existsPage     = 600 * time.Millisecond

@@ -116,14 +116,16 @@ func (s *Store) Verify(ctx context.Context) error {
 	return err
 }
 
-// Exists answers from the names that are known, and makes them known at most once a minute, and with at most a
-// hundred requests a minute beyond the first listing. While
-// ABEJA fails and no name is known yet, none exists: who then creates learns from ABEJA what does.
+// Exists answers from the names that are known, and makes them known at most once a minute, and with on average
+// a hundred requests a minute at most beyond the first listing, retries aside. While ABEJA fails and no name is
+// known yet, none exists: who then creates learns from ABEJA what does.
 func (s *Store) Exists(ctx context.Context, name string) bool {
 	return s.identity.names.exists(ctx, s, s.prefix+name)
 }
 
-// List returns all secrets as they are now. Callers share the answer: never change it.
+// List returns all secrets, as they were while their pages were read: for one that goes on where another has
+// failed, up to 15 minutes before. What was written through the engine before the call is there. Callers share
+// the answer: never change it.
 func (s *Store) List(ctx context.Context) (*Listing, error) {
 	all, err := s.identity.names.current(ctx, s)
 	if err != nil {
