@@ -64,7 +64,8 @@ func ValueOf(v *client.Version) ([]byte, error) {
 	return v.Value, nil
 }
 
-// oddRecords counts the records in one of a secret, its own among them, that could not be understood in full.
+// oddRecords counts the records in r, the secret's own and those of its versions, that could not be understood
+// in full.
 // That an inactive version has no value is not known to be odd.
 func (r record) oddRecords() int {
 	n := len(r.secret.OddVersions)

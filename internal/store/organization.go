@@ -19,8 +19,8 @@ type Registry struct {
 }
 
 // room is how many bytes of ABEJA's answers the process holds at the same time, and roomOfOne how many those of
-// one organization may have: while its answers trickle, others still have the rest. Each byte takes two or
-// three until it is decoded.
+// one organization may have: while the answers of one trickle, the others still have the rest. Each byte takes
+// two or three until it is decoded.
 const (
 	room      = 32 << 20
 	roomOfOne = 16 << 20

@@ -17,7 +17,7 @@ type Reading struct {
 	// Name is the secret's name, without the store's prefix.
 	Name string
 	// Secret and Version are shared between callers: never change them. The secret's own Name has
-	// the prefix, and its Versions are all that there are, those besides Version perhaps without their values.
+	// the prefix. Its Versions are complete, but those other than Version may lack their values.
 	Secret *client.Secret
 	// An inactive version may be without a value.
 	Version *client.Version

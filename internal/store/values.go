@@ -10,10 +10,9 @@ import (
 )
 
 const (
-	// maxWhole is up to how many bytes an answer may have, in JSON, that brings a secret with the values of
-	// all its versions: one request, and 10 versions of 16 KiB. A secret with more is large: it is asked for
-	// without values, and then one version with its value. 100 versions of 64 KiB, which ABEJA may hold, have
-	// 9 MB together.
+	// maxWhole is the largest answer, in bytes of JSON, in which a secret is read with the values of all its
+	// versions: 10 versions of 16 KiB. A secret with more is large: it is asked for without values, and then for
+	// one version with its value. 100 versions of 64 KiB, which ABEJA may hold, have 9 MB together.
 	maxWhole = 256 << 10
 	// maxLarge bounds how many secrets are known to be large. One that is not costs one request more.
 	maxLarge = 10_000

@@ -13,9 +13,9 @@ const (
 	usualOf = 8
 )
 
-// window is how many requests are under way at once: as many as ABEJA answers as fast as few. Like TCP's
-// window it grows by one with each good answer until something goes wrong, then by one with each round of
-// them, and is halved for what fails or is slow.
+// window is how many requests are under way at once: as many as ABEJA can answer without slowing down. Like
+// TCP's window it grows by one with each good answer until something goes wrong, then by one with each round
+// of them, and is halved for what fails or is slow.
 type window struct {
 	size, steady float64       // from steady on it grows slowly
 	best, usual  time.Duration // how long an answer took, the wait for the limit of requests included
