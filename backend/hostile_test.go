@@ -267,10 +267,10 @@ func TestUnusualAnswersThatAreTrueAreGivenOut(t *testing.T) {
 	require.Equal(t, 1<<31-1, e.read("secrets/one").ok()["version"])
 	require.Len(t, e.read("metadata/one").ok()["versions"], maxDestroyed)
 
-	// 100 versions of 64 KiB, the most that ABEJA can hold.
+	// 100 versions that have more bytes together than an answer with all values may have.
 	var all []string
 	for n := range 100 {
-		all = append(all, version(n+1, "hidden"+strings.Repeat("x", 65_000)+strconv.Itoa(n+1)))
+		all = append(all, version(n+1, "hidden"+strings.Repeat("x", 6_500)+strconv.Itoa(n+1)))
 	}
 	e.says(simulator.GetSecret, secret+strings.Join(all, ",")+"]}")
 	require.True(t, strings.HasSuffix(e.read("secrets/one", fields{"version": "57"}).ok()["value"].(string), "x57"))
