@@ -45,7 +45,7 @@ test-busy: ## run all tests while other work keeps each core busy: none may depe
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
-	$(LONG) go test -race -short -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
+	$(LONG) go test -race -short -timeout=20m -covermode=atomic -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $$(go list ./... | grep -v /test/)
 	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
@@ -77,7 +77,7 @@ test-faults: ## run each operation under each fault of ABEJA, and hold docs/reli
 	$(LONG) go test -race -count=1 ./test/faults
 
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
-	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients && CGO_ENABLED=0 $(LONG) go test -C test/externalsecrets -count=1 .
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -timeout=20m -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients && CGO_ENABLED=0 $(LONG) go test -C test/externalsecrets -count=1 .
 
 # How long each load of test-soak runs.
 LENGTH ?= 10s
