@@ -20,7 +20,7 @@ var (
 
 // plotGroups draws each group's medians as bars below each other, with a line from the least to the most.
 func plotGroups(groups []group, file string) error {
-	const width, height = 18 * vg.Centimeter, 6 * vg.Centimeter
+	const width, height = 18 * vg.Centimeter, 8 * vg.Centimeter
 	canvas := vgsvg.New(width, height*vg.Length(len(groups)))
 	tiles := draw.Tiles{Cols: 1, Rows: len(groups), PadTop: 3 * vg.Millimeter, PadY: 5 * vg.Millimeter, PadLeft: 5 * vg.Millimeter, PadRight: 5 * vg.Millimeter}
 	plots := make([][]*plot.Plot, len(groups))
