@@ -22,6 +22,8 @@ type tries struct {
 	entered time.Time
 	// hung says that the last try had no answer in its time.
 	hung bool
+	// turnedAway says that an answer came and found no room.
+	turnedAway bool
 	// mayHaveActed says that ABEJA may have done what an attempt asked.
 	mayHaveActed bool
 }
@@ -54,8 +56,8 @@ func (a *attempts) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(sent)
 	a.record(ctx, t, resp, err, time.Since(start))
 	ended := func() {
-		// That a caller had little time left is no sign of a dead connection.
-		if ctx.Err() == context.DeadlineExceeded && time.Since(start) > minTry/2 {
+		// That a caller had little time left, or an answer no room, is no sign of a dead connection.
+		if ctx.Err() == context.DeadlineExceeded && time.Since(start) > minTry/2 && !t.turnedAway {
 			a.timedOut.Store(new(time.Now()))
 		}
 		cancel()

@@ -294,7 +294,9 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 		if k.options.MaxBytes > 0 && resp.StatusCode/100 == 2 {
 			most = min(k.options.MaxBytes, maxAnswer)
 		}
-		return body.read(resp, most)
+		err := body.read(resp, most)
+		tries.turnedAway = errors.Is(err, errNoRoom)
+		return err
 	})
 	retrying := c.repeatable
 	if k.method == http.MethodPost {
@@ -305,7 +307,7 @@ func (c *Client) try(ctx context.Context, k call) (err error) {
 		defer resp.Body.Close()
 	}
 	switch {
-	case body.turnedAway: // though the call's time may be over too
+	case tries.turnedAway: // though the call's time may be over too
 		return noAnswer(ctx, tries, errNoRoom)
 	case err != nil:
 		return noAnswer(ctx, tries, err)

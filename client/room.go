@@ -52,10 +52,9 @@ func (r *Room) enter(ctx context.Context, bytes int64) (leave func(), err error)
 
 // body is an answer's. It is in the room until it is closed.
 type body struct {
-	bytes      []byte // never nil if it was read
-	room       *Room
-	leave      func()
-	turnedAway bool // for want of room
+	bytes []byte // never nil if it was read
+	room  *Room
+	leave func()
 }
 
 // read reads an answer of at most so many bytes. A larger one is not read to its end, and if it tells its
@@ -84,7 +83,6 @@ func (b *body) read(resp *http.Response, most int64) (err error) {
 			length = most
 		}
 		if b.leave, err = b.room.enter(resp.Request.Context(), length); err != nil {
-			b.turnedAway = true
 			return errNoRoom
 		}
 		rest := io.LimitReader(resp.Body, most+1-int64(buf.Len()))

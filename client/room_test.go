@@ -167,6 +167,7 @@ func TestAnAnswerThatFindsNoRoomInTimeIsAnAnswerAllTheSame(t *testing.T) {
 				require.ErrorContains(t, err, "no room")
 				require.Len(t, s.requests, 1, "it is not asked for again")
 				require.Equal(t, outcomes{nil}, gate)
+				require.Nil(t, c.sent.timedOut.Load(), "no connection is taken for dead")
 
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, cancel)
