@@ -53,7 +53,7 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrNotAsked: Config.Gate did not let the request through.
 	ErrNotAsked = errors.New("not asked")
-	// ErrLarge: the answer is larger than ReadOptions.MaxBytes allows, and was not read.
+	// ErrLarge: the answer is larger than ReadOptions.MaxBytes allows, and was not read to its end.
 	ErrLarge = errors.New("larger than allowed")
 	// ErrBadAnswer: what came is not what ABEJA documents, or not what was asked for.
 	ErrBadAnswer = errors.New("unexpected answer")
