@@ -296,6 +296,15 @@ func TestAPartOfARecordThatIsNotNeededCostsItselfAlone(t *testing.T) {
 	}
 }
 
+func TestTheValueOfAVersionThatCannotBeUsedIsNotKept(t *testing.T) {
+	t.Parallel()
+	answer := strings.Replace(secretJSON, `"version":1`, `"version":"1","value":"Zmlyc3Q="`, 1)
+	secret, err := newClient(t, always(200, answer)).GetSecret(t.Context(), secretID, ReadOptions{Values: true})
+	require.NoError(t, err)
+	require.Len(t, secret.OddVersions, 1)
+	require.Nil(t, secret.OddVersions[0].Value)
+}
+
 func TestOfAListThatAnAnswerHoldsTwiceOnlyTheSecondCounts(t *testing.T) {
 	t.Parallel()
 	first := strings.Replace(versionJSON, `"version":1`, `"version":1,"value":"Zmlyc3Q="`, 1)

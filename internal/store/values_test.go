@@ -106,7 +106,7 @@ func TestOfALargeSecretOneValueIsAskedFor(t *testing.T) {
 			requireVersion(t, s, p, want)
 			require.Equal(t, 1, sim.Count(simulator.GetSecret))
 			require.Equal(t, 1, sim.Count(simulator.GetVersion))
-			require.Equal(t, 1, asked(sim), "the version alone")
+			require.Equal(t, 1, asked(sim), "only the version")
 		}
 		sim.ResetRequests()
 		secret, err := s.Describe(t.Context(), ByID(id))
@@ -325,5 +325,16 @@ func TestOfALargeSecretTheShelfAnswersOnlyForWhatWasAskedFor(t *testing.T) {
 		require.Equal(t, string(ofVersion(versionsOfLarge-1)), value(t, s, "db"))
 		_, err := s.Read(t.Context(), ByName("db"), Newest)
 		require.True(t, abejaFails(err), "that it has no value is not known: %v", err)
+	})
+}
+
+func TestAReaderWhoFindsNoVersionHoldsNoValue(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", []byte("1"))
+		var missing *NoVersionError
+		_, err := s.Read(t.Context(), ByName("db"), 99)
+		require.ErrorAs(t, err, &missing)
+		require.Len(t, missing.Secret.Versions, 1)
+		require.Nil(t, missing.Secret.Versions[0].Value)
 	})
 }
