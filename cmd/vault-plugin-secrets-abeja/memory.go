@@ -9,7 +9,7 @@ const (
 	// spareMemory counts as memory in use and is never touched. Without it Go collects garbage each time that
 	// the heap of 5 MB, which a plugin with few secrets has, has doubled. With it 1,000 reads cause 1.5
 	// collections instead of 5.1, a read takes 7 % less of the plugin's processor time, and the process is 9 MB
-	// larger, whatever its size. Twice as much saves no more time. GOGC=200 saves as much, but lets a process
+	// larger, whatever its size. Doubling it saves no further time. GOGC=200 saves as much, but lets a process
 	// with a large cache grow by half.
 	spareMemory = 8 << 20
 	// memoryLimit is where the collector begins to spend time rather than memory: twice what a cache of 512 MiB

@@ -140,7 +140,7 @@ func (s *Store) Update(ctx context.Context, r Ref, u Update) (WriteResult, error
 			got.secret, err = s.describe(ctx, name, id)
 		} else {
 			got, err = s.get(ctx, name, id, u.Against, s.fetch)
-			if u.CAS == nil { // else the number alone makes the write safe to repeat, also where the value is odd
+			if u.CAS == nil { // else the number is enough to repeat the write safely, even where the value is odd
 				look = Pick.read
 			}
 		}

@@ -256,7 +256,7 @@ func strike(t *testing.T, o operation, f fault, m mode, course course) cell {
 	}
 	if !c.answer.acknowledged() {
 		again := o.do(e)
-		// The names are loaded at most every five seconds, and ABEJA is left alone for a while when it has
+		// The names are loaded at most every five seconds, and ABEJA is not asked for a while when it has
 		// failed, as it may ask itself.
 		for (o.cold || strings.Contains(again.text, "was not asked")) && !again.acknowledged() && !absent.MatchString(again.text) && time.Since(began) < patience {
 			time.Sleep(50 * time.Millisecond)

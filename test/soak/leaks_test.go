@@ -84,7 +84,7 @@ type leakRun struct {
 func (r *leakRun) gives(method, path string, in any) answer {
 	a := r.active.call(r.c.token, method, "abeja/"+path, in)
 	for limit := time.Now().Add(10 * time.Second); strings.Contains(string(a.Body), "was not asked") && time.Now().Before(limit); {
-		time.Sleep(100 * time.Millisecond) // ABEJA is left alone for a while
+		time.Sleep(100 * time.Millisecond) // ABEJA is not asked for a while
 		a = r.active.call(r.c.token, method, "abeja/"+path, in)
 	}
 	r.keep("warnings", strings.Join(a.Warnings, "\n"))
@@ -240,7 +240,7 @@ func (r *leakRun) refusals(t *testing.T, credential string) {
 	r.a.heal(t)
 	// Stored unasked, to be used and refused.
 	a := r.tells("PATCH", "config", map[string]any{"auth_token": s("stored"), "verify_connection": false})
-	assert.Equal(t, http.StatusNoContent, a.Status, "storing a credential unasked: %v", a)
+	assert.Equal(t, http.StatusNoContent, a.Status, "storing a credential without checking it: %v", a)
 	r.tells("LIST", "secrets/", nil)
 }
 
