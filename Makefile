@@ -14,7 +14,7 @@ COVERAGE := 90
 UNITS = $$(go list ./... | grep -v /test/)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo dev test test-busy test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint vulncheck clean release test-build test-release
+.PHONY: help build demo dev test test-all test-busy test-unit test-contract test-terraform test-live test-matrix test-fuzz test-abuse test-faults test-e2e test-soak deps-e2e bench lint vulncheck clean release test-build test-release
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +37,14 @@ dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-test: test-unit test-contract test-terraform test-build test-abuse test-faults test-e2e ## run all tests, and check the coverage
+test: test-unit test-contract test-terraform test-build test-abuse test-faults test-e2e ## run all tests but the long ones, and check the coverage
+
+test-all: test ## run the long ones too: under load, and with random input
 	@# The one waits most of its time, and the other computes.
 	$(MAKE) -j2 test-soak test-fuzz
 
 test-busy: ## run all tests while other work keeps each core busy: none may depend on how fast the machine is
-	scripts/busy.sh $(MAKE) test
+	scripts/busy.sh $(MAKE) test-all
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
