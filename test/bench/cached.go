@@ -78,7 +78,7 @@ func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 
 	reads := func(e engine, name string, over int) contender {
 		return contender{name, func(ctx context.Context) (float64, error) {
-			l, err := drive(ctx, connections, 0, p.round, func(ctx context.Context, c, i int) error {
+			l, err := drive(ctx, connections, 0, p.round/time.Duration(p.parts), func(ctx context.Context, c, i int) error {
 				_, err := v.read(ctx, e.at(i%over)+e.below+demoName((c+i*connections)%p.few))
 				return err
 			})
@@ -89,12 +89,12 @@ func cachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 	for _, e := range engines {
 		contenders = append(contenders, reads(e, e.name, 1), reads(e, fmt.Sprintf("%s, over %d mounts", e.name, mounts), mounts))
 	}
-	if _, err := takeTurns(ctx, 1, contenders); err != nil { // warms all up
+	if _, err := takeTurns(ctx, 1, 1, contenders); err != nil { // warms all up
 		return err
 	}
 	var rows []row
 	total, err := s.counted(ctx, func() (err error) {
-		rows, err = takeTurns(ctx, p.rounds, contenders)
+		rows, err = takeTurns(ctx, p.rounds, p.parts, contenders)
 		return err
 	})
 	if err != nil {

@@ -129,7 +129,7 @@ func turns(ctx context.Context, all []*organization, latency time.Duration, roun
 			return measure(ctx, o, round-1)
 		}}
 	}
-	return takeTurns(ctx, rounds, contenders)
+	return takeTurns(ctx, rounds, 1, contenders)
 }
 
 // use mounts the organization, lists it, and reads some of its secrets.

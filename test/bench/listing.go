@@ -43,7 +43,7 @@ func listings(ctx context.Context, t *tools, p plan, r *report) error {
 			return time.Since(begun).Seconds(), err
 		}}
 	}
-	rows, err := takeTurns(ctx, p.listRounds, []contender{
+	rows, err := takeTurns(ctx, p.listRounds, 1, []contender{
 		timed(thisPlugin+", through Vault", through),
 		timed("page after page of 100, without Vault", pageAfterPage(100)),
 	})

@@ -74,20 +74,28 @@ const thisPlugin = "this plugin"
 // contender is one way to do what is measured.
 type contender struct {
 	name string
-	run  func(ctx context.Context) (float64, error) // one round
+	run  func(ctx context.Context) (float64, error) // one part of a round
 }
 
-// takeTurns runs each contender once in each round. It returns each one's figures, by round.
-func takeTurns(ctx context.Context, rounds int, contenders []contender) ([]row, error) {
+// takeTurns runs each contender so many times in each round, in turns, forth and back: what else the machine does,
+// and what ran just before, meets all of them alike. It returns each one's figures, by round: the mean of its parts.
+func takeTurns(ctx context.Context, rounds, parts int, contenders []contender) ([]row, error) {
 	rows := make([]row, len(contenders))
-	for range rounds {
-		for i, c := range contenders {
-			figure, err := c.run(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", c.name, err)
+	for i, c := range contenders {
+		rows[i] = row{name: c.name, rounds: make([]float64, rounds)}
+	}
+	for round := range rounds {
+		for part := range parts {
+			for i := range contenders {
+				if (round+part)%2 > 0 {
+					i = len(contenders) - 1 - i
+				}
+				figure, err := contenders[i].run(ctx)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", contenders[i].name, err)
+				}
+				rows[i].rounds[round] += figure / float64(parts)
 			}
-			rows[i].name = c.name
-			rows[i].rounds = append(rows[i].rounds, figure)
 		}
 	}
 	return rows, nil

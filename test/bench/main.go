@@ -23,6 +23,7 @@ import (
 // plan says how much is measured.
 type plan struct {
 	rounds    int           // of reads
+	parts     int           // of a round of cached reads
 	round     time.Duration // of one contender in one round
 	few, many int           // secrets of the organizations that are read
 
@@ -48,14 +49,14 @@ type plan struct {
 
 var (
 	full = plan{
-		rounds: 10, round: 1200 * time.Millisecond, few: 50, many: 5_000,
+		rounds: 10, parts: 4, round: 1200 * time.Millisecond, few: 50, many: 5_000,
 		listRounds: 3, listed: 10_000, burst: 1_000, burstLatency: 3 * time.Second, minute: time.Minute, limit: 20,
 		versions: 100, cold: 200, sizes: []int{100, 1_000, 10_000, 100_000}, growthRounds: 3, startRounds: 7,
 		cached: 10_000, settle: 15 * time.Second, outage: 10 * time.Second,
 		timeout: 30 * time.Second, forgotten: true,
 	}
 	smoke = plan{
-		rounds: 2, round: 250 * time.Millisecond, few: 50, many: 500,
+		rounds: 2, parts: 1, round: 250 * time.Millisecond, few: 50, many: 500,
 		listRounds: 1, listed: 1_000, burst: 100, burstLatency: time.Second, minute: time.Second, limit: 5,
 		versions: 20, cold: 20, sizes: []int{100, 1_000}, growthRounds: 1, startRounds: 1,
 		cached: 500, settle: time.Second, outage: 2 * time.Second,

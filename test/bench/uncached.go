@@ -85,7 +85,7 @@ func uncachedReads(ctx context.Context, t *tools, p plan, r *report) error {
 	}
 	const without = "one HTTP request, without Vault"
 	ofFew, ofMany := thisPlugin+", "+number(p.few)+" secrets", thisPlugin+", "+number(p.many)+" secrets"
-	rows, err := takeTurns(ctx, p.rounds, []contender{
+	rows, err := takeTurns(ctx, p.rounds, 1, []contender{
 		direct(without, spaced),
 		through(ofFew, "few", few, p.few, spaced),
 		through(ofMany, "many", many, p.many, spaced),
