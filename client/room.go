@@ -15,6 +15,9 @@ const (
 	maxAnswer = 16 << 20
 	// small is the size in bytes up to which an answer needs no room: the buffers of its connection take as much.
 	small = 16 << 10
+	// untold is the room in bytes for an answer that does not tell its length, until it has more: a page of
+	// secrets without values has under 100 KB.
+	untold = 256 << 10
 )
 
 // Room bounds the bytes of the answers that are held at the same time, from when they are read until they
@@ -58,7 +61,7 @@ type body struct {
 }
 
 // read reads an answer of at most so many bytes. A larger one is not read to its end, and if it tells its
-// length not at all. Before more is read than a small answer has, there is room for all that may come.
+// length not at all. Before more is read than a small answer has, there is room for it.
 func (b *body) read(resp *http.Response, most int64) (err error) {
 	b.close()
 	defer func() {
@@ -78,21 +81,14 @@ func (b *body) read(resp *http.Response, most int64) (err error) {
 	buf.Grow(int(min(max(0, length), small)) + bytes.MinRead)
 	_, err = io.CopyN(&buf, resp.Body, min(small, most))
 	if err == nil && length != small {
-		told := length > 0
-		if !told {
-			length = most
-		}
-		if b.leave, err = b.room.enter(resp.Request.Context(), length); err != nil {
-			return errNoRoom
-		}
-		rest := io.LimitReader(resp.Body, most+1-int64(buf.Len()))
-		if told {
+		if length > 0 {
+			if err := b.enter(resp, length); err != nil {
+				return err
+			}
 			buf.Grow(int(length) - buf.Len() + bytes.MinRead)
-			_, err = buf.ReadFrom(rest)
+			_, err = buf.ReadFrom(resp.Body)
 		} else {
-			var all []byte // which io.ReadAll allocates less for than a buffer that doubles
-			all, err = io.ReadAll(io.MultiReader(&buf, rest))
-			buf = *bytes.NewBuffer(all)
+			err = b.readUntold(resp, &buf, most)
 		}
 	}
 	switch {
@@ -104,6 +100,31 @@ func (b *body) read(resp *http.Response, most int64) (err error) {
 		return errTooLarge
 	}
 	b.bytes = buf.Bytes()
+	return nil
+}
+
+// readUntold reads the rest of an answer that does not tell its length. One that turns out to be large leaves
+// the room before it waits for more of it, so that no two wait for each other.
+func (b *body) readUntold(resp *http.Response, buf *bytes.Buffer, most int64) error {
+	for _, size := range []int64{min(untold, most), most} {
+		b.close()
+		if err := b.enter(resp, size); err != nil {
+			return err
+		}
+		// It allocates less than a buffer that doubles.
+		all, err := io.ReadAll(io.MultiReader(buf, io.LimitReader(resp.Body, size+1-int64(buf.Len()))))
+		*buf = *bytes.NewBuffer(all)
+		if err != nil || int64(len(all)) <= size || size == most {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *body) enter(resp *http.Response, size int64) (err error) {
+	if b.leave, err = b.room.enter(resp.Request.Context(), size); err != nil {
+		return errNoRoom
+	}
 	return nil
 }
 

@@ -115,6 +115,45 @@ func TestNoMoreBytesOfAnswersAreHeldThanThereIsRoomFor(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatDoesNotTellItsLengthLeavesRoomToOthersWhileItHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		room := NewRoom(maxAnswer, nil)
+		get := func(size int, takes time.Duration, length bool) {
+			c := newClient(t, slowServer(new(held), size, takes, length), in(room))
+			_, err := c.GetSecret(t.Context(), secretID, ReadOptions{})
+			require.NoError(t, err)
+		}
+		var hanging sync.WaitGroup
+		for range 3 {
+			hanging.Go(func() { get(100<<10, 5*time.Second, false) })
+		}
+		synctest.Wait()
+		begin := time.Now()
+		get(100<<10, 0, true)
+		get(100<<10, 0, false)
+		require.Zero(t, time.Since(begin))
+		hanging.Wait()
+	})
+}
+
+func TestLargeAnswersThatDoNotTellTheirLengthAreAllRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := slowServer(new(held), 2*untold, time.Second, false)
+		c := newClient(t, s, in(NewRoom(maxAnswer, nil)))
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				_, err := c.GetSecret(t.Context(), secretID, ReadOptions{})
+				require.NoError(t, err)
+			})
+		}
+		all.Wait()
+		require.Len(t, s.requests, 3)
+	})
+}
+
 func TestAnAnswerThatIsLargerThanTheRoomIsReadAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
