@@ -26,6 +26,8 @@ type fault struct {
 	acted bool
 	// waits says that it lasts longer than request_timeout, which is short then.
 	waits bool
+	// lasts says that it is about a time shorter than that.
+	lasts bool
 	// hurries says that the caller gives up first.
 	hurries bool
 	// alone says that it is heavy: it strikes one call, with nothing beside it.
@@ -33,7 +35,7 @@ type fault struct {
 }
 
 // takesTime reports whether the fault is met in a bubble with fake time, where no machine is too slow for it.
-func (f fault) takesTime() bool { return f.link == plain && (f.waits || f.hurries) }
+func (f fault) takesTime() bool { return f.link == plain && (f.waits || f.lasts || f.hurries) }
 
 const callerGone = "no answer by the caller's deadline"
 
@@ -54,7 +56,7 @@ func faults() []fault {
 	for _, status := range []int{400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504} {
 		add(fmt.Sprint(status), simulator.Fault{Kind: simulator.FaultStatus, Status: status})
 	}
-	add("429, Retry-After: 1", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "1"})
+	add("429, Retry-After: 1", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "1"}).lasts = true
 	add("429, Retry-After: 5", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusTooManyRequests, RetryAfter: "5"}).waits = true
 	add("503, ABEJA has acted", simulator.Fault{Kind: simulator.FaultStatus, Status: http.StatusServiceUnavailable, AfterActing: true})
 
