@@ -21,7 +21,7 @@ func TestStatusTellsHowTheMountIs(t *testing.T) {
 	e := newEngine(t, simulator.Options{}, fields{"cache_ttl": "1h"})
 	e.sim.Create("one", []byte("hidden-1"))
 	e.sim.Create("two", []byte("hidden-2"))
-	e.list("secrets/").ok() // to its end: a read waits for the page with its name alone
+	e.list("secrets/").ok() // to its end: a read waits only for the page with its name
 	for range 4 {
 		e.read("secrets/one").ok()
 	}

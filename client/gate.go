@@ -36,7 +36,7 @@ type NotAskedError struct {
 
 // Error implements error.
 func (e *NotAskedError) Error() string {
-	wait := (max(0, time.Until(e.Next)) + time.Second - 1).Truncate(time.Second) // who waits so long is not too early
+	wait := (max(0, time.Until(e.Next)) + time.Second - 1).Truncate(time.Second) // rounded up: who waits so long is not too early
 	return fmt.Sprintf("ABEJA has been failing since %s (%v), and was not asked; the next request goes out in %s",
 		e.Since.UTC().Format(time.RFC3339), e.Why.fact(), wait)
 }

@@ -77,8 +77,8 @@ type contender struct {
 	run  func(ctx context.Context) (float64, error) // one part of a round
 }
 
-// takeTurns runs each contender so many times in each round, in turns, forth and back: what else the machine does,
-// and what ran just before, meets all of them alike. It returns each one's figures, by round: the mean of its parts.
+// takeTurns runs each contender so many times in each round, in turns, back and forth: what else the machine does,
+// and what ran just before, affects all of them alike. It returns each one's figures, by round: the mean of its parts.
 func takeTurns(ctx context.Context, rounds, parts int, contenders []contender) ([]row, error) {
 	rows := make([]row, len(contenders))
 	for i, c := range contenders {

@@ -26,7 +26,7 @@ type fault struct {
 	acted bool
 	// waits says that it lasts longer than request_timeout, which is short then.
 	waits bool
-	// lasts says that it is about a time shorter than that.
+	// lasts says that it lasts for a time shorter than that.
 	lasts bool
 	// hurries says that the caller gives up first.
 	hurries bool
