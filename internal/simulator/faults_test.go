@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -60,6 +61,7 @@ func TestFaultCut(t *testing.T) {
 		require.Zero(t, c.sim.Len())
 		require.Equal(t, 1, c.sim.Count(CreateSecret), "the call was not sent again")
 		require.Zero(t, c.sim.Requests()[0].Status)
+		require.EventuallyWithT(t, func(e *assert.CollectT) { require.True(e, c.sim.Requests()[0].Ended) }, 10*time.Second, time.Millisecond)
 	})
 }
 

@@ -14,6 +14,7 @@ type Request struct {
 	Query  string
 	Status int // 0 while nothing is answered, or if the connection was cut
 	Time   time.Time
+	Ended  bool // nothing goes on for it any more, answered or cut
 }
 
 // requestLog counts all calls and remembers the last ones.
@@ -27,7 +28,7 @@ type requestLog struct {
 const maxRequests = 10_000
 
 // add counts a call as it arrives. What is answered through the returned writer completes its entry.
-func (l *requestLog) add(w http.ResponseWriter, r *http.Request, op Op) http.ResponseWriter {
+func (l *requestLog) add(w http.ResponseWriter, r *http.Request, op Op) *loggedWriter {
 	entry := &Request{Op: op, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Time: time.Now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,6 +53,12 @@ func (w *loggedWriter) WriteHeader(status int) {
 	w.entry.Status = status
 	w.log.mu.Unlock()
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *loggedWriter) end() {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	w.entry.Ended = true
 }
 
 // Unwrap lets http.ResponseController flush.

@@ -26,10 +26,10 @@ func TestRequestsAreRecordedAndCounted(t *testing.T) {
 			got[i].Time = got[i].Time.UTC()
 		}
 		require.Equal(t, []Request{
-			{CreateSecret, "POST", path, "", 201, start},
-			{ListSecrets, "GET", path, "limit=3", 200, start.Add(time.Second)},
-			{GetSecret, "GET", path + "/x", "", 404, start.Add(2 * time.Second)},
-			{"", "PUT", path, "", 405, start.Add(3 * time.Second)},
+			{CreateSecret, "POST", path, "", 201, start, true},
+			{ListSecrets, "GET", path, "limit=3", 200, start.Add(time.Second), true},
+			{GetSecret, "GET", path + "/x", "", 404, start.Add(2 * time.Second), true},
+			{"", "PUT", path, "", 405, start.Add(3 * time.Second), true},
 		}, got)
 		require.Equal(t, 4, c.sim.Count())
 		require.Equal(t, 2, c.sim.Count(ListSecrets, GetSecret))
@@ -50,9 +50,11 @@ func TestACallIsCountedWhenItArrives(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1, c.sim.Count(ListSecrets))
 		require.Zero(t, c.sim.Requests()[0].Status)
+		require.False(t, c.sim.Requests()[0].Ended)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Equal(t, 200, c.sim.Requests()[0].Status)
+		require.True(t, c.sim.Requests()[0].Ended)
 	})
 }
 

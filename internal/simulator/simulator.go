@@ -94,7 +94,9 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, routeErr := route(r)
-	w = s.requests.add(w, r, c.op)
+	logged := s.requests.add(w, r, c.op)
+	defer logged.end()
+	w = logged
 
 	// The body is read before any waiting: only then does net/http notice a client that hangs up.
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
