@@ -141,7 +141,10 @@ func (p *Programs) path(name string) string { return filepath.Join(p.Bin, name) 
 // Start starts one of the programs in Bin. It has nothing of the caller's environment but the path: no
 // VAULT_ADDR, no credential, no home directory to leave a token in.
 func (p *Programs) Start(dir, log, name string, args ...string) (*Process, error) {
-	env := []string{"PATH=" + p.Bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + p.TempDir}
+	env := []string{
+		"PATH=" + p.Bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + p.TempDir,
+		"GORACE=atexit_sleep_ms=0", // else a plugin that looks for races takes a second to exit, and Vault waits
+	}
 	return Program{Path: p.path(name), Args: args, Dir: dir, Log: log, Env: env}.Start()
 }
 
