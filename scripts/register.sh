@@ -55,21 +55,21 @@ copy() {
   cp "$binary" "$new" && chmod 0755 "$new" && mv -n "$new" "$target"
 }
 
-registered() {
-  vault plugin info -version="$version" -field="$1" secret "$plugin"
+# field NAME prints that field of a table that vault has printed. An empty one is n/a there.
+field() {
+  awk -v name="$1" '$1 == name && $2 != "n/a" { print $2 }'
 }
 
 mounted() {
-  vault read -field="$1" "sys/mounts/$mount" 2>/dev/null
+  vault read "sys/mounts/$mount" 2>/dev/null
 }
 
 # pinned prints the version pinned for all mounts of the plugin, if any. A Vault that does not know pins
 # answers like one that has none.
 pinned() {
-  local why
-  vault read -field=version "$pin" 2>/dev/null && return
-  why=$(vault read "$pin" 2>&1 >/dev/null) || true
-  [[ $why == *'No value found'* ]] || { echo "$why" >&2 && return 1; }
+  local answer
+  answer=$(vault read "$pin" 2>&1) || [[ $answer == *'No value found'* ]] || { echo "$answer" >&2 && return 1; }
+  field version <<<"$answer"
 }
 
 while getopts ncm:d:h option; do
@@ -131,12 +131,12 @@ if [[ ! $copy_only ]]; then
 
   registered=
   if awk -v plugin="$plugin" -v version="$version" '$1 == plugin && $2 == version { found = 1 } END { exit !found }' <<<"$catalog"; then
-    if ! found=$(registered sha256) || ! command=$(registered command); then
+    info=$(vault plugin info -version="$version" secret "$plugin") ||
       die "Vault does not show how $version is registered. $ask sys/plugins/catalog/secret/$plugin."
-    fi
+    found=$(field sha256 <<<"$info")
     [[ $found == "$sha256" ]] ||
       die "Vault has $version registered as another binary, with checksum $found. Build under another version, or deregister that one if no mount uses it: vault plugin deregister -version=$version secret $plugin"
-    [[ $command != "$file" ]] || registered=1
+    [[ $(field command <<<"$info") != "$file" ]] || registered=1
   fi
 fi
 
@@ -166,11 +166,10 @@ if [[ ! $in_use ]]; then
   step "enable $version at $mount/" "${enable[@]}" "$plugin" ||
     die "$version is registered but not mounted. Run this again, or deregister it: vault plugin deregister -version=$version secret $plugin"
 else
-  if ! configured=$(mounted plugin_version) || ! running=$(mounted running_plugin_version) || ! running_sha256=$(mounted running_sha256); then
-    die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
-  fi
-  [[ ! $pinned ]] || configured=$pinned
-  if [[ $registered && $configured == "$version" && $running == "$version" && $running_sha256 == "$sha256" ]]; then
+  about=$(mounted) || die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
+  running=$(field running_plugin_version <<<"$about")
+  configured=${pinned:-$(field plugin_version <<<"$about")}
+  if [[ $registered && $configured == "$version" && $running == "$version" && $(field running_sha256 <<<"$about") == "$sha256" ]]; then
     echo "$mount/ already runs $version"
     exit
   fi
@@ -185,7 +184,7 @@ else
 fi
 
 [[ ! $dry ]] || exit 0
-running=$(mounted running_plugin_version) || running='no version that Vault shows'
+running=$(mounted | field running_plugin_version) || true
 [[ $running == "$version" ]] ||
-  die "$mount/ runs $running, not $version. Vault's log says why. ${go_back:-To remove it: vault secrets disable $mount}"
+  die "$mount/ runs ${running:-no version that Vault shows}, not $version. Vault's log says why. ${go_back:-To remove it: vault secrets disable $mount}"
 echo "$mount/ runs $version"
