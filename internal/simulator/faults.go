@@ -22,8 +22,8 @@ const (
 	FaultTruncate FaultKind = "truncate" // half of the answer, then the connection is closed
 	FaultHTML     FaultKind = "html"     // a proxy's HTML with Status (default 200)
 	FaultEmpty    FaultKind = "empty"    // no body, with Status (default 200)
-	FaultSlow     FaultKind = "slow"     // the answer, one byte each Delay
-	FaultDelay    FaultKind = "delay"    // the answer, after Delay
+	FaultSlow     FaultKind = "slow"     // the answer, one byte each Delay until faults are cleared
+	FaultDelay    FaultKind = "delay"    // the answer, after Delay or when faults are cleared
 	FaultHang     FaultKind = "hang"     // no answer, until the caller gives up, faults are cleared, or 10 minutes are over
 	FaultHuge     FaultKind = "huge"     // 1 GiB of JSON that never closes
 	FaultRedirect FaultKind = "redirect" // 302 to Body
@@ -156,11 +156,11 @@ func (f Fault) serve(w http.ResponseWriter, r *http.Request, cleared <-chan stru
 		sendHeader(w, own)
 		for _, b := range own.body {
 			http.NewResponseController(w).Flush()
-			wait(r.Context(), f.Delay)
+			wait(r.Context(), f.Delay, cleared)
 			w.Write([]byte{b})
 		}
 	case FaultDelay:
-		wait(r.Context(), f.Delay)
+		wait(r.Context(), f.Delay, cleared)
 		if !f.AfterActing {
 			own = act()
 		}

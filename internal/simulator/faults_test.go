@@ -204,6 +204,12 @@ func TestFaultDelayEndsWithTheCall(t *testing.T) {
 		c.sim.AddFault(Fault{Kind: FaultDelay, Delay: time.Minute, Count: 1})
 		require.NoError(t, post("two", time.Hour))
 		require.Equal(t, time.Minute, time.Since(start))
+
+		start = time.Now()
+		c.sim.AddFault(Fault{Kind: FaultDelay, Delay: time.Minute, Count: 1})
+		time.AfterFunc(time.Second, c.sim.ClearFaults)
+		require.NoError(t, post("three", time.Hour))
+		require.Equal(t, time.Second, time.Since(start))
 	})
 }
 

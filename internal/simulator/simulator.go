@@ -110,7 +110,7 @@ func (s *Simulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	latency := s.latency
 	s.mu.Unlock()
-	wait(r.Context(), latency)
+	wait(r.Context(), latency, nil)
 
 	act := func() answer {
 		if routeErr != nil {
@@ -304,8 +304,8 @@ func sendHeader(w http.ResponseWriter, a answer) {
 	w.WriteHeader(a.status)
 }
 
-// wait ends after d. If the client gives up before that, the call ends there.
-func wait(ctx context.Context, d time.Duration) {
+// wait ends after d, or when cleared is closed. If the client gives up before that, the call ends there.
+func wait(ctx context.Context, d time.Duration, cleared <-chan struct{}) {
 	if d <= 0 {
 		return
 	}
@@ -313,6 +313,7 @@ func wait(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-cleared:
 	case <-ctx.Done():
 		panic(http.ErrAbortHandler)
 	}
