@@ -20,12 +20,12 @@ import (
 )
 
 // prometheus starts Prometheus on a free port with the examples of docs, which it leaves in $WORK. It
-// scrapes this Vault, each second, with the token in the file vault-token. $PROMETHEUS_URL says where
+// scrapes this Vault, every two seconds, with the token in the file vault-token. $PROMETHEUS_URL says where
 // it is.
 func prometheus(ts *testscript.TestScript, _ bool, _ []string) {
 	config := ts.ReadFile(filepath.Join(repository, "docs", "prometheus.yml"))
 	for _, replace := range [][2]string{
-		{"_interval: 30s", "_interval: 1s"},
+		{"_interval: 30s", "_interval: 2s"},
 		{"scheme: https", "scheme: http"},
 		{"vault.example.com:8200", strings.TrimPrefix(ts.Getenv("VAULT_ADDR"), "http://")},
 	} {
@@ -77,7 +77,7 @@ func dashboard(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &file))
-	variables := []string{"$__rate_interval", "1m", "$__range", "1m"}
+	variables := []string{"$__rate_interval", "10m", "$__range", "10m"}
 	labelValues := regexp.MustCompile(`^label_values\((\w+), (\w+)\)$`)
 	for _, v := range file.Templating.List {
 		if match := labelValues.FindStringSubmatch(v.Definition); match != nil {
@@ -137,13 +137,13 @@ func alerts(ts *testscript.TestScript, _ bool, _ []string) {
 
 // until waits for what Prometheus will know after a scrape or two.
 func until(ts *testscript.TestScript, try func() error) {
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		err := try()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("after 30 seconds: %v", err)
+			ts.Fatalf("after 2 minutes: %v", err)
 		}
 	}
 }
