@@ -48,7 +48,7 @@ test-busy: ## run all tests while other work keeps each core busy: none may depe
 
 test-unit: ## run the tests that need no Vault, and check that they cover 90 % of the statements
 	@mkdir -p bin
-	$(LONG) go test -race -short -timeout=20m $(UNITS)
+	$(LONG) go test -race -short -timeout=1h $(UNITS)
 	@# The race detector makes counting statements take longer than a run of its own does.
 	$(LONG) go test -short -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $(UNITS)
 	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
@@ -79,10 +79,10 @@ test-abuse: ## try what callers must not be able to cause
 	$(LONG) go test -race -count=1 ./test/abuse
 
 test-faults: ## run each operation under each fault of ABEJA, and hold docs/reliability.md against it
-	$(LONG) go test -race -count=1 ./test/faults
+	$(LONG) go test -race -count=1 -timeout=1h ./test/faults
 
 test-e2e: deps-e2e ## run the plugin, and clients of all kinds, in a real Vault; VAULT=/path/to/vault chooses which
-	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -timeout=20m -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients && CGO_ENABLED=0 $(LONG) go test -C test/externalsecrets -count=1 .
+	VAULT=$$(scripts/vault.sh) && export VAULT && $(LONG) go test -race -count=1 -timeout=1h -parallel=4 ./test/e2e && $(LONG) go test -count=1 ./test/clients && CGO_ENABLED=0 $(LONG) go test -C test/externalsecrets -count=1 .
 
 # How long each load of test-soak runs.
 LENGTH ?= 10s

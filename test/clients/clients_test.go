@@ -120,7 +120,7 @@ func program(t *testing.T, dir, token, name string, args ...string) string {
 
 func try(t *testing.T, dir, token, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

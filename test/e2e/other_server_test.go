@@ -52,7 +52,7 @@ func TestNoScriptReachesAServerThatItDidNotStart(t *testing.T) {
 		env = append(env, "VAULT_"+setting, "BAO_"+setting)
 	}
 	run := func(t *testing.T, name string, args ...string) *exec.Cmd {
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 		t.Cleanup(cancel)
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Dir, cmd.Env = repository, env
