@@ -245,12 +245,12 @@ func inSomeOrder(of []operation, fail failure) {
 	for i, o := range of {
 		ops[i] = porcupine.Operation{ClientId: o.client, Input: o, Call: int64(o.begin), Return: int64(o.end)}
 	}
-	result, info := porcupine.CheckOperationsVerbose(register, ops, time.Minute)
+	result, info := porcupine.CheckOperationsVerbose(register, ops, 10*time.Minute)
 	switch result {
 	case porcupine.Ok:
 		return
 	case porcupine.Unknown:
-		fail(of, "whether this history is linearizable could not be found out in a minute", of[0])
+		fail(of, "whether this history is linearizable could not be found out in 10 minutes", of[0])
 		return
 	}
 	// What ends first of that for which there is no room in the longest order that was found.

@@ -46,12 +46,14 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 	for _, o := range outages {
 		o.readSecret(0, o.overwritten, chance(3004)) // no old value is given, and there is no other
 	}
-	time.Sleep(part)
-
 	for _, o := range outages {
+		o.readAnew(t)
 		o.change(t, m)
 	}
-	time.Sleep(freshWithin + part)
+	time.Sleep(freshWithin)
+	for _, o := range outages {
+		o.readAnew(t)
+	}
 	for _, o := range outages {
 		o.check(t, span{killed.Sub(o.start), serving.Sub(o.start)})
 	}
@@ -130,9 +132,12 @@ func (o *outage) beginLoad(t *testing.T, m *marks) {
 func (o *outage) put(t *testing.T, name, value string) {
 	t.Helper()
 	w := operation{write: true, mount: o.mount, path: "secrets/", name: name, value: value, cas: noCAS}
-	w = o.record(w, func() answer {
-		return o.call(0, http.MethodPost, o.mount+"/secrets/"+name, map[string]any{"value": value})
-	}, written(false))
+	eventually(t, time.Minute, "a write is answered in its time", func() bool {
+		w = o.record(w, func() answer {
+			return o.call(0, http.MethodPost, o.mount+"/secrets/"+name, map[string]any{"value": value})
+		}, written(false))
+		return w.outcome != unknown
+	})
 	if w.outcome != done {
 		t.Fatal(w)
 	}
@@ -151,6 +156,23 @@ func (o *outage) readFromEachNode(t *testing.T, c *cluster) {
 			})
 		}
 	}
+}
+
+// readAnew waits until the load has read each known secret, from now on.
+func (o *outage) readAnew(t *testing.T) {
+	t.Helper()
+	since := time.Since(o.start)
+	eventually(t, time.Minute, "each known secret is read", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		given := map[string]bool{}
+		for _, r := range o.ops {
+			if !r.write && r.outcome == done && r.begin > since {
+				given[r.name] = true
+			}
+		}
+		return !slices.ContainsFunc(o.known, func(name string) bool { return !given[name] })
+	})
 }
 
 // change gives the known secrets new values at ABEJA, past the plugin, and ends the outage. To readers it is

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,25 +38,32 @@ func TestThePluginsProcessIsKilledAgainAndAgain(t *testing.T) {
 			t.Errorf("another mount failed: %v, %v", wrote, got)
 		}
 	})
-	kills := 0
+	var kills atomic.Int32
 	var deaths []span
+	readsBefore := -1
 	spare := again(t, 2*time.Second, func(int) {
+		if l.soFar().reads == readsBefore {
+			return // it has not come up again
+		}
 		for _, pid := range active.Plugins(vaulttest.Plugin) {
 			deaths = append(deaths, l.ended(func() {
 				if syscall.Kill(pid, syscall.SIGKILL) == nil {
-					kills++
+					kills.Add(1)
 				}
 			}))
 		}
+		readsBefore = l.soFar().reads
 	})
-	l.until(t, 1, func(f figures) bool { return f.writes >= 100 && f.reads >= 100 && f.unknown+f.refused >= 3 })
+	l.until(t, 1, func(f figures) bool {
+		return f.writes >= 100 && f.reads >= 100 && f.unknown+f.refused >= 3 && kills.Load() >= 3
+	})
 	spare()
 	ops := l.end()
 	stopWatching()
 	a.heal(t)
 
-	t.Logf("the plugin was killed %d times; Vault's own kv answered %d calls meanwhile", kills, calls)
-	if kills < 3 || calls < 20 {
+	t.Logf("the plugin was killed %d times; Vault's own kv answered %d calls meanwhile", kills.Load(), calls)
+	if calls < 20 {
 		t.Error("this run has shown too little")
 	}
 	check(t, ops, a.held(t), promises{vaultRepeats: true, deaths: deaths})

@@ -27,7 +27,7 @@ func TestTheActiveVaultIsKilled(t *testing.T) {
 	}
 	var deaths []span
 	for range rounds {
-		time.Sleep(*length / time.Duration(2*rounds))
+		l.until(t, 0.5/float64(rounds), func(f figures) bool { return f.writes > 0 })
 		dies := c.serves(t)
 		acknowledged := l.latest()
 		deaths = append(deaths, l.ended(dies.Crash))
