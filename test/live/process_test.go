@@ -69,10 +69,11 @@ func TestALiveRunLeavesNothingWhenItIsInterrupted(t *testing.T) {
 func TestALiveRunLeavesNothingWhenItIsInterruptedAsASecretIsMade(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, `{}`)
-	begun := make(chan struct{}, 100)
+	begun, interrupted := make(chan struct{}, 100), make(chan struct{})
 	account := serve(t, sim, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost { // takes its time, and does not notice that the caller is gone
 			begun <- struct{}{}
+			<-interrupted
 			time.Sleep(300 * time.Millisecond)
 			r = r.WithContext(context.WithoutCancel(r.Context()))
 		}
@@ -81,6 +82,7 @@ func TestALiveRunLeavesNothingWhenItIsInterruptedAsASecretIsMade(t *testing.T) {
 	r := liveRun(t, sim, account)
 	<-begun
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	close(interrupted)
 	out, status := r.wait()
 	require.Equal(t, 1, status, out)
 	require.Equal(t, 1, sim.Count(simulator.CreateSecret))
@@ -91,7 +93,7 @@ func TestALiveRunLeavesNothingWhenItsTimeIsUp(t *testing.T) {
 	t.Parallel()
 	sim := newSimulator(t, `{}`)
 	fault(sim, `{"op":"list_versions","kind":"delay","delay":"1h"}`)
-	out, status := liveRun(t, sim, serve(t, sim, sim.ServeHTTP), "-test.timeout=5s").wait()
+	out, status := liveRun(t, sim, serve(t, sim, sim.ServeHTTP), "-test.timeout=20s").wait()
 	require.Equal(t, 1, status, out)
 	require.NotZero(t, sim.Count(simulator.ListVersions), out)
 	require.Empty(t, left(sim))
