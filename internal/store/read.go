@@ -278,8 +278,11 @@ func (s *Store) versions(ctx context.Context, _, id string) (Versions, error) {
 // before the last write of that name was answered, nor one that may take longer than its own. One
 // that gives up does not disturb the others.
 func shared[T any](ctx context.Context, s *Store, what, name, id string, call func(ctx context.Context, name, id string) (T, error)) (T, error) {
+	var none T
 	for {
-		var none T
+		if ctx.Err() != nil {
+			return none, ctx.Err()
+		}
 		timeout, retries := s.client.Patience()
 		key := fmt.Sprint(what, " ", id, " ", s.identity.since(name), " ", timeout, " ", retries)
 		joined := true
