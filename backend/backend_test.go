@@ -413,10 +413,9 @@ func TestACheckAndSetHasOneWinnerThoughTheConfigIsInvalidatedBetween(t *testing.
 func TestAMountThatIsDisabledAsksABEJANothingMore(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, simulator.Options{Latency: time.Hour}, fields{"verify_connection": false})
-	asked, told := make(chan struct{}), make(chan answer, 1)
-	e.before.Store(new(sync.OnceFunc(func() { close(asked) })))
+	told := make(chan answer, 1)
 	go func() { told <- e.list("secrets/") }()
-	<-asked
+	require.Eventually(t, func() bool { return e.sim.Count() == 1 }, 20*time.Second, time.Millisecond)
 	e.backend.Cleanup(t.Context())
 	select {
 	case a := <-told:

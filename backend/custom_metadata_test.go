@@ -477,6 +477,7 @@ func TestAStandbyShowsWhatTheActiveNodeHasStored(t *testing.T) {
 	told()
 	require.Equal(t, map[string]any(mark), standby.custom("one"))
 	e.delete("config").ok()
+	require.Eventually(t, func() bool { return len(e.marks()) == 0 }, time.Minute, 10*time.Millisecond)
 	e.write("config", e.config(fields{"standby_max_age": "5s"})).ok()
 	standby.backend.InvalidateKey(t.Context(), configKey)
 	told()

@@ -53,6 +53,7 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 	e := newEngine(t, simulator.Options{}, fields{"cache_ttl": "1h", "stale_if_error": "1h", "max_retries": 1})
 	e.sim.Create("name_of_a_secret", []byte("hidden-1"))
 	e.sim.Create("name_of_another", []byte("hidden-1"))
+	e.list("secrets/").ok() // to its end
 	e.read("secrets/name_of_a_secret").ok()
 	e.read("secrets/name_of_a_secret").ok()
 	e.sim.AddFault(simulator.Fault{Op: simulator.GetSecret, Kind: simulator.FaultStatus, Status: 503, Count: 1})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -581,16 +582,20 @@ func TestWhatAPathCannotDoIsRefused(t *testing.T) {
 func TestAReadOfAKnownNameIsOneRequestHoweverManySecretsThereAre(t *testing.T) {
 	t.Parallel()
 	for _, secrets := range []int{3, 700} {
-		e := newEngine(t, simulator.Options{})
-		e.sim.Fill(secrets)
-		sec, _ := e.sim.Secret("demo_00002")
-		e.list("secrets/").ok()
-		for _, path := range []string{"secrets/demo_00001", "secrets/demo_00002", "ids/" + sec.ID, "secrets/demo_00003/versions/1"} {
-			e.sim.ResetRequests()
-			e.read(path).ok()
-			require.Equal(t, 1, e.sim.Count(), "%s of %d", path, secrets)
-			require.Equal(t, 1, e.sim.Count(simulator.GetSecret))
-		}
+		synctest.Test(t, func(t *testing.T) {
+			e := inMemory(t)
+			e.sim.Fill(secrets)
+			sec, _ := e.sim.Secret("demo_00002")
+			e.list("secrets/").ok()
+			for _, path := range []string{"secrets/demo_00001", "secrets/demo_00002", "ids/" + sec.ID, "secrets/demo_00003/versions/1"} {
+				synctest.Wait()
+				e.sim.ResetRequests()
+				e.read(path).ok()
+				synctest.Wait()
+				require.Equal(t, 1, e.sim.Count(), "%s of %d", path, secrets)
+				require.Equal(t, 1, e.sim.Count(simulator.GetSecret))
+			}
+		})
 	}
 }
 

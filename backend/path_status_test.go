@@ -251,6 +251,7 @@ func TestStatusSaysAtOnceThatABEJAIsLeftAloneSinceWhenAndWhenTheNextTryIs(t *tes
 		status("2s")
 		time.Sleep(time.Second)
 		status("1s")
+		synctest.Wait()
 		require.Zero(t, e.sim.Count())
 		time.Sleep(9 * time.Second) // nobody has asked meanwhile
 		status("0s")

@@ -191,6 +191,7 @@ func TestANameThatNothingHasConfirmedIsConfirmed(t *testing.T) {
 		sim.ResetRequests()
 		time.Sleep(unconfirmed - 1)
 		require.True(t, s.Exists(t.Context(), "db"))
+		synctest.Wait()
 		require.Zero(t, sim.Count())
 
 		time.Sleep(72 * time.Hour)

@@ -235,13 +235,13 @@ func TestWhatAMountHasUnderWayEndsWithIt(t *testing.T) {
 		ctx, disable := context.WithCancel(t.Context())
 		one.ctx = ctx
 		other := open(t, sim, r, Options{})
+		one.Warm()
 		var all sync.WaitGroup
 		all.Go(func() {
 			l, err := other.List(t.Context())
 			require.NoError(t, err, "another mount that waits for the same listing")
 			require.Len(t, l.Items, 5000)
 		})
-		one.Warm()
 		time.Sleep(15 * time.Second)
 		one.Close()
 		other.Close()

@@ -323,6 +323,7 @@ func TestAListingShowsWhatWasChangedBeforeItWasAskedFor(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))
 		value(t, s, "db")
+		synctest.Wait()
 		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = s.List(t.Context()) })
@@ -340,6 +341,7 @@ func TestWhatWasDeletedDoesNotComeBackWithAListingThatWasUnderWay(t *testing.T) 
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		sim.Create("db", []byte("v"))
 		value(t, s, "db")
+		synctest.Wait()
 		sim.AddFault(simulator.Fault{Op: "list_secrets", Count: 1, Kind: simulator.FaultDelay, Delay: 10 * time.Second, AfterActing: true})
 		var all sync.WaitGroup
 		all.Go(func() { _, _ = s.List(t.Context()) })

@@ -127,6 +127,7 @@ func TestAReaderHoldsNoValueBesidesItsOwn(t *testing.T) {
 		sim.AddVersion("db", ofVersion(3))
 		s.List(t.Context())
 		sim.ResetRequests()
+		sim.SetLatency(time.Second)
 		together(30, func(i int) { requireVersion(t, s, Pick(1+i%3), 1+i%3) })
 		require.Equal(t, 1, sim.Count(), "though they share a request")
 	})
