@@ -60,19 +60,18 @@ func TestWhatABEJAAnswersBecomesAStatusAndASentence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := seen(t)
-			for op, do := range map[simulator.Op]func() answer{
-				simulator.ListSecrets:   func() answer { return e.list("secrets/") },
-				simulator.GetSecret:     func() answer { return e.read("secrets/one") },
-				simulator.UpdateSecret:  func() answer { return e.write("secrets/one", fields{"description": "x"}) },
-				simulator.ListVersions:  func() answer { return e.list("secrets/one/versions/") },
-				simulator.UpdateVersion: func() answer { return e.write("secrets/one/versions/1", fields{"status": "inactive"}) },
+			for op, do := range map[simulator.Op]func(e *engine) answer{
+				simulator.ListSecrets:   func(e *engine) answer { return e.list("secrets/") },
+				simulator.GetSecret:     func(e *engine) answer { return e.read("secrets/one") },
+				simulator.UpdateSecret:  func(e *engine) answer { return e.write("secrets/one", fields{"description": "x"}) },
+				simulator.ListVersions:  func(e *engine) answer { return e.list("secrets/one/versions/") },
+				simulator.UpdateVersion: func(e *engine) answer { return e.write("secrets/one/versions/1", fields{"status": "inactive"}) },
 			} {
+				e := seen(t)
 				fault := c.fault
 				fault.Op = op
 				e.sim.AddFault(fault)
-				do().refused(c.status, c.says...)
-				e.sim.ClearFaults()
+				do(e).refused(c.status, c.says...)
 			}
 		})
 	}
@@ -195,7 +194,8 @@ func TestAValueThatABEJARefusesIsTheCallersToCorrect(t *testing.T) {
 
 func TestATimeOutIs504(t *testing.T) {
 	t.Parallel()
-	e := seen(t, fields{"request_timeout": 1})
+	e := seen(t)
+	e.write("config", fields{"request_timeout": 1, "verify_connection": false}).ok()
 	e.sim.AddFault(simulator.Fault{Op: simulator.GetSecret, Kind: simulator.FaultDelay, Delay: time.Hour})
 	e.read("secrets/one").refused(http.StatusGatewayTimeout, "request_timeout")
 
