@@ -246,6 +246,27 @@ type storage struct {
 	logical.InmemStorage
 	reads  atomic.Int64
 	panics atomic.Pointer[string]
+	// slow is how long it takes to change the config. A list takes twice as long.
+	slow atomic.Int64
+}
+
+func (s *storage) List(ctx context.Context, prefix string) ([]string, error) {
+	time.Sleep(2 * time.Duration(s.slow.Load()))
+	return s.InmemStorage.List(ctx, prefix)
+}
+
+func (s *storage) Delete(ctx context.Context, key string) error {
+	if key == configKey {
+		time.Sleep(time.Duration(s.slow.Load()))
+	}
+	return s.InmemStorage.Delete(ctx, key)
+}
+
+func (s *storage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if entry.Key == configKey {
+		time.Sleep(time.Duration(s.slow.Load()))
+	}
+	return s.InmemStorage.Put(ctx, entry)
 }
 
 func (s *storage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -95,6 +96,33 @@ func TestWhatIsKeptGoesWithTheConfigTheSettingTheSecretAndTheUser(t *testing.T) 
 			e.eventually(act(e))
 			e.outage()
 			require.NotEqual(t, http.StatusOK, e.read("secrets/db").status)
+		})
+	}
+}
+
+func TestWhatWaitsToBeKeptIsNotKeptWhileTheConfigIsChanged(t *testing.T) {
+	t.Parallel()
+	other := fields{"personal_access_token": "hidden-other", "keep_last_good": true, "stale_if_error": "1h", "verify_connection": false}
+	for name, change := range map[string]func(e *engine){
+		"written": func(e *engine) { e.write("config", other).ok() },
+		"deleted": func(e *engine) {
+			e.delete("config").ok()
+			e.write("config", e.config(other)).ok()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				e := inMemory(t)
+				defer time.Sleep(10 * time.Minute) // until what is out of use is deleted
+				e.write("config", fields{"keep_last_good": true, "stale_if_error": "1h"}).ok()
+				e.sim.Create("db", []byte("hidden-1"))
+				e.read("secrets/db").ok()
+				e.storage.slow.Store(int64(30 * time.Second))
+				change(e)
+				e.sim.AddFault(simulator.Fault{Kind: simulator.FaultCut})
+				require.NotEqual(t, http.StatusOK, e.read("secrets/db").status)
+			})
 		})
 	}
 }

@@ -146,18 +146,18 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 	if err != nil {
 		return err
 	}
+	if old := b.mounted.Load(); old != nil && verified && m.config.sameUser(&old.config) {
+		m.store.Inherit(old.store)
+	}
 	// First: whatever fails then, no user of ABEJA is given what another was shown.
 	if stored != nil && stored.KeepLastGood && !m.config.inheritsLastGood(stored, verified) {
+		b.forget() // it puts on the shelf what it has read
 		if err := b.shelf.Clear(ctx); err != nil {
 			return err
 		}
 	}
 	if err := s.Put(ctx, entry); err != nil {
 		return err
-	}
-	old := b.mounted.Load()
-	if old != nil && verified && m.config.sameUser(&old.config) {
-		m.store.Inherit(old.store)
 	}
 	b.forget()
 	moved := stored != nil && stored.owner("") != m.config.owner("")
@@ -192,13 +192,13 @@ func refusedConfig(err error) error {
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	b.configMu.Lock()
 	defer b.configMu.Unlock()
+	b.forget() // it puts on the shelf what it has read
 	if err := b.shelf.Clear(ctx); err != nil {
 		return nil, err
 	}
 	if err := req.Storage.Delete(ctx, configKey); err != nil {
 		return nil, err
 	}
-	b.forget()
 	if err := b.custom.clear(ctx); err != nil { // last: it is kept nowhere else
 		return nil, err
 	}
