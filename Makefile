@@ -9,7 +9,7 @@ BIN ?= bin
 # Before a command that may print nothing for a while.
 LONG = scripts/progress.sh '$@' '' ''
 
-COVERED := ./client,./internal/store,./backend
+COVERED := ./client ./internal/store ./backend
 COVERAGE := 90
 UNITS = $$(go list ./... | grep -v /test/)
 
@@ -51,7 +51,7 @@ test-unit: ## run the tests that need no Vault, and check that they cover 90 % o
 	@mkdir -p bin
 	$(LONG) go test -race -short -timeout=1h $(UNITS)
 	@# The race detector makes counting statements take longer than a run of its own does.
-	$(LONG) go test -short -coverpkg=$(COVERED) -coverprofile=bin/coverage.out $(UNITS)
+	$(LONG) go test -short -coverpkg=$$(echo $(COVERED) | tr ' ' ,) -coverprofile=bin/coverage.out $(COVERED)
 	@go tool cover -func=bin/coverage.out | awk -v want=$(COVERAGE) ' \
 		/^total:/ { sub("%", "", $$3); got = $$3 } \
 		END { printf "%s %% of the statements of client, internal/store and backend are covered\n", got; \
