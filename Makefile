@@ -1,7 +1,7 @@
 # The plugin's version as Vault wants it: semantic, with a v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
 COMMIT ?= $(shell git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || echo unknown)
-LDFLAGS = -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Where build puts the binary. Vault's -dev-plugin-dir takes every file of a directory for a plugin,
 # so the demo builds into one of its own.
 BIN ?= bin

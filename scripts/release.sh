@@ -38,7 +38,7 @@ for target in $TARGETS; do
   if [[ $os == windows ]]; then file+=.exe; fi
   echo "$file"
   GOOS=$os GOARCH=$arch scripts/progress.sh "Building $file" '' '' \
-    go build -trimpath -ldflags "$LDFLAGS -s -w" -o "$work/dist/$file" ./cmd/vault-plugin-secrets-abeja
+    go build -trimpath -ldflags "$LDFLAGS" -o "$work/dist/$file" ./cmd/vault-plugin-secrets-abeja
 done
 
 (

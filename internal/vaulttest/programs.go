@@ -82,7 +82,7 @@ func Build(ctx context.Context, tree string, versions map[string]string) (_ *Pro
 		build = append(build, "-race")
 	}
 	for file, version := range versions {
-		args := append(build, "-ldflags", "-X main.version="+version, "-o", filepath.Join(p.Plugins, file), "./cmd/"+Plugin)
+		args := append(build, "-ldflags", "-s -w -X main.version="+version, "-o", filepath.Join(p.Plugins, file), "./cmd/"+Plugin)
 		if _, err := Output(ctx, p.Tree, "go", args...); err != nil {
 			return nil, err
 		}
