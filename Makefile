@@ -34,8 +34,8 @@ demo: ## show the plugin at work: a dev Vault, the simulator, secrets, policies;
 dev: ## leave a dev Vault with the plugin and the simulator running until Ctrl-C
 	@scripts/dev.sh
 
-# How many inputs each fuzz target gets, or how long it runs: 5000x or 10m. At the end of a time Go before 1.27 may
-# report a failure that is none (https://go.dev/issue/75804).
+# How many inputs each fuzz target gets, or how long it runs: 5000x or 10m. With a time, Go before 1.27 may report
+# a failure that is none (https://go.dev/issue/75804).
 FUZZTIME ?= 5000x
 
 test: test-unit test-contract test-terraform test-build test-abuse test-faults test-e2e ## run all tests but the long ones, and check the coverage

@@ -151,7 +151,7 @@ func (b *backend) replaceConfig(ctx context.Context, s logical.Storage, stored *
 	}
 	// First: whatever fails then, no user of ABEJA is given what another was shown.
 	if stored != nil && stored.KeepLastGood && !m.config.inheritsLastGood(stored, verified) {
-		b.forget() // it puts on the shelf what it has read
+		b.forget() // the old mount still puts on the shelf what it has read
 		if err := b.shelf.Clear(ctx); err != nil {
 			return err
 		}
@@ -192,7 +192,7 @@ func refusedConfig(err error) error {
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	b.configMu.Lock()
 	defer b.configMu.Unlock()
-	b.forget() // it puts on the shelf what it has read
+	b.forget() // the old mount still puts on the shelf what it has read
 	if err := b.shelf.Clear(ctx); err != nil {
 		return nil, err
 	}

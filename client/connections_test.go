@@ -229,7 +229,7 @@ func TestAnHTTP2ConnectionIsAskedWhetherItLives(t *testing.T) {
 	require.Equal(t, 3, n.connections())
 }
 
-// It is not parallel: hundreds of handshakes at once would take the time of tests that have little.
+// It is not parallel: hundreds of handshakes at once would slow down tests with short deadlines.
 func TestTheNumberOfConnectionsIsBoundedAndCallersThatGiveUpCostNone(t *testing.T) {
 	for protocol, http2 := range map[int]bool{1: false, 2: true} {
 		gate := make(chan struct{})

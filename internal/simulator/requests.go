@@ -14,7 +14,7 @@ type Request struct {
 	Query  string
 	Status int // 0 while nothing is answered, or if the connection was cut
 	Time   time.Time
-	Ended  bool // nothing goes on for it any more, answered or cut
+	Ended  bool // the call is over, whether it was answered or cut
 }
 
 // requestLog counts all calls and remembers the last ones.
