@@ -166,7 +166,8 @@ if [[ ! $in_use ]]; then
   step "enable $version at $mount/" "${enable[@]}" "$plugin" ||
     die "$version is registered but not mounted. Run this again, or deregister it: vault plugin deregister -version=$version secret $plugin"
 else
-  about=$(mounted) || die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
+  about=$(mounted) && [[ $about == *running_sha256* ]] ||
+    die "Vault does not show what $mount/ runs. The token needs read on sys/mounts/$mount; then run this again."
   running=$(field running_plugin_version <<<"$about")
   configured=${pinned:-$(field plugin_version <<<"$about")}
   if [[ $registered && $configured == "$version" && $running == "$version" && $(field running_sha256 <<<"$about") == "$sha256" ]]; then
