@@ -46,7 +46,11 @@ func (p *Programs) Dev(ctx context.Context, dir, level string) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v, v.registerAll(ctx)
+	if err := v.registerAll(ctx); err != nil {
+		v.Kill()
+		return nil, err
+	}
+	return v, nil
 }
 
 // registerAll registers all plugins. So does Vault's -dev-plugin-dir, but it runs each as a plugin of every
