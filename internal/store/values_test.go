@@ -133,6 +133,20 @@ func TestAReaderHoldsNoValueBesidesItsOwn(t *testing.T) {
 	})
 }
 
+func TestACallerWhoseTimeIsUpCausesNoRequest(t *testing.T) {
+	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
+		sim.Create("db", ofVersion(1))
+		s.List(t.Context())
+		sim.ResetRequests()
+		gone, hangUp := context.WithCancel(t.Context())
+		hangUp()
+		_, err := s.Read(gone, ByName("db"), Current)
+		require.ErrorIs(t, err, context.Canceled)
+		synctest.Wait()
+		require.Zero(t, sim.Count())
+	})
+}
+
 func TestReadersOfALargeSecretShareTheirRequests(t *testing.T) {
 	at(t, func(t *testing.T, sim *simulator.Simulator, s *Store) {
 		large(sim, "db")
