@@ -46,15 +46,16 @@ func TestReadsGoOnWhileABEJAIsAwayAndTheActiveVaultIsKilled(t *testing.T) {
 	for _, o := range outages {
 		o.readSecret(0, o.overwritten, chance(3004)) // no old value is given, and there is no other
 	}
+	time.Sleep(part)
+
 	for _, o := range outages {
-		o.readAnew(t)
+		o.readSince(t, serving)
 		o.change(t, m)
 	}
-	time.Sleep(freshWithin)
+	fresh := time.Now().Add(freshWithin)
+	time.Sleep(freshWithin + part)
 	for _, o := range outages {
-		o.readAnew(t)
-	}
-	for _, o := range outages {
+		o.readSince(t, fresh)
 		o.check(t, span{killed.Sub(o.start), serving.Sub(o.start)})
 	}
 	c.storesNothingInTheClear(t, dir, m, name)
@@ -158,10 +159,10 @@ func (o *outage) readFromEachNode(t *testing.T, c *cluster) {
 	}
 }
 
-// readAnew waits until the load has read each known secret, from now on.
-func (o *outage) readAnew(t *testing.T) {
+// readSince waits until the load has read each known secret since then.
+func (o *outage) readSince(t *testing.T, then time.Time) {
 	t.Helper()
-	since := time.Since(o.start)
+	since := then.Sub(o.start)
 	eventually(t, time.Minute, "each known secret is read", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
